@@ -1,0 +1,182 @@
+"""Leases: two runs of one stage never work at once, and one that lost its lease cannot publish."""
+
+import json
+import os
+import socket
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from infra.store.errors import LeaseHeldError, LeaseLostError, NotFoundError
+from infra.store.protocol import Store
+
+_alive_here: set[str] = set()  # nonces of the leases this process holds: one that is not in it belongs to a dead attempt
+
+
+@dataclass(frozen=True)
+class Holder:
+    """Who holds a lease. `started` tells a process from a later one with the same pid; `boot` from one before a reboot."""
+
+    host: str
+    boot: str
+    pid: int
+    started: str
+    nonce: str
+
+    def __str__(self) -> str:
+        return f"process {self.pid} on {self.host}"
+
+
+class Lease:
+    """A held lease. Its generation grows with every holder (fencing), and `check` must pass before anything is published."""
+
+    def __init__(self, store: Store, name: str, holder: Holder, generation: int, ttl: float) -> None:
+        self.name, self.holder, self.generation, self.ttl = name, holder, generation, ttl
+        self._store = store
+        self._lost = threading.Event()
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._keep, name=f"lease {name}", daemon=True)
+
+    def check(self) -> None:
+        """Raises LeaseLostError unless the lease is still ours, by the store's own word."""
+        if self._lost.is_set() or self._read()["holder"]["nonce"] != self.holder.nonce:
+            self._lost.set()
+            raise LeaseLostError(
+                "another run took this work over while ours was stalled",
+                where=self.name,
+                mend="Nothing of ours was published; start again to reuse the other run's result.",
+            )
+
+    def _record(self, *, released: bool = False) -> bytes:
+        expires = 0.0 if released else time.time() + self.ttl
+        record = {
+            "format": 1,
+            "holder": asdict(self.holder),
+            "generation": self.generation,
+            "expires": expires,
+            "released": released,
+        }
+        return json.dumps(record).encode()
+
+    def _read(self) -> dict[str, Any]:
+        record: dict[str, Any] = json.loads(self._store.read(_object(self.name)))
+        return record
+
+    def _rewrite(self, *, released: bool = False) -> bool:
+        current = self._store.read_versioned(_object(self.name))
+        if json.loads(current.data)["holder"]["nonce"] != self.holder.nonce:
+            return False
+        return self._store.replace(_object(self.name), self._record(released=released), current.version)
+
+    def _keep(self) -> None:
+        deadline = time.monotonic() + self.ttl
+        while not self._ended.wait(self.ttl / 3):
+            try:
+                if not self._rewrite():
+                    self._lost.set()
+                    return
+                deadline = time.monotonic() + self.ttl
+            except Exception:  # a store that is away for a moment: ours until the time is up
+                if time.monotonic() > deadline:
+                    self._lost.set()
+                    return
+
+
+@contextmanager
+def lease(store: Store, name: str, *, ttl: float = 60.0, wait: float = 0.0) -> Iterator[Lease]:
+    """Holds `leases/<name>.json` for the length of the block, renewed in a thread.
+
+    ttl: seconds after which a holder on another host that went silent is taken for dead; one on this host whose process
+    is gone is replaced at once. wait: seconds to wait for a holder. Raises LeaseHeldError when it is still held then.
+    """
+    me = _holder()
+    _alive_here.add(me.nonce)
+    try:
+        held = _acquire(store, name, me, ttl, time.monotonic() + wait)
+    except BaseException:
+        _alive_here.discard(me.nonce)
+        raise
+    held._thread.start()
+    try:
+        yield held
+    finally:
+        _alive_here.discard(me.nonce)
+        held._ended.set()
+        held._thread.join()
+        if not held._lost.is_set():
+            held._rewrite(released=True)
+
+
+def generation(store: Store, name: str) -> int:
+    """How often the lease was taken so far."""
+    try:
+        return int(json.loads(store.read(_object(name)))["generation"])
+    except NotFoundError:
+        return 0
+
+
+def _acquire(store: Store, name: str, me: Holder, ttl: float, deadline: float) -> Lease:
+    while True:
+        mine = Lease(store, name, me, 1, ttl)
+        if store.write_if_absent(_object(name), mine._record()):
+            return mine
+        try:
+            current = store.read_versioned(_object(name))
+        except NotFoundError:
+            continue
+        record = json.loads(current.data)
+        holder = Holder(**record["holder"])
+        if record["released"] or record["expires"] < time.time() or _is_dead(holder):
+            mine = Lease(store, name, me, record["generation"] + 1, ttl)
+            if store.replace(_object(name), mine._record(), current.version):
+                return mine
+            continue
+        if time.monotonic() >= deadline:
+            raise LeaseHeldError(
+                f"{holder} is at work on this already",
+                where=name,
+                mend="Wait for it and start again (its result will be reused), or pass --wait SECONDS.",
+            )
+        time.sleep(min(0.5, max(0.0, deadline - time.monotonic())))
+
+
+def _object(name: str) -> str:
+    return f"leases/{name}.json"
+
+
+def _holder() -> Holder:
+    return Holder(socket.gethostname(), _boot(), os.getpid(), _started(os.getpid()) or "", uuid.uuid4().hex)
+
+
+def _is_dead(holder: Holder) -> bool:
+    """Whether the holder is certainly gone; a holder on another machine is judged by its expiry alone."""
+    if holder.host != socket.gethostname() or holder.boot != _boot():
+        return False
+    if holder.pid == os.getpid():
+        return holder.nonce not in _alive_here
+    return _started(holder.pid) != holder.started
+
+
+def _boot() -> str:
+    path = Path("/proc/sys/kernel/random/boot_id")
+    return path.read_text().strip() if path.exists() else ""
+
+
+def _started(pid: int) -> str | None:
+    """The start time of a process, or None when there is none (a zombie counts as none)."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    except FileNotFoundError:
+        if Path("/proc").exists():
+            return None
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return None
+        return ""
+    return None if fields[0] == "Z" else fields[19]
