@@ -1,0 +1,79 @@
+"""Which text is taken, and what is expected of it. Loads without any heavy library: recipes, plans and forms stand on it."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, ClassVar, Final
+
+from infra.store.fingerprint import RUNTIME
+from llm.config import Bounds
+
+PYTHON_STDLIB: Final = "python-stdlib"
+"""The path that stands for the documentation which every Python carries."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Expectations:
+    """What a corpus must be like. `min_X` and `max_X` bound the number X of its profile; shares are between 0 and 1.
+
+    The defaults let ordinary prose, documentation, code and chat of any script pass, and stop what teaches a model nothing.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, object]] = {"use_attribute_docstrings": True, "extra": "forbid"}
+
+    min_documents: Annotated[int, Bounds(ge=1)] = 3
+    """Documents (passages, where long ones are cut): one each to train, to validate and to test on."""
+    min_bytes: Annotated[int, Bounds(ge=0)] = 5_000
+    """UTF-8 bytes of text in all."""
+    max_empty_share: Annotated[float, Bounds(ge=0, le=1)] = 0.0
+    """Documents without any text but white space. Where some are allowed, they are left out of the corpus."""
+    min_mean_bytes: Annotated[float, Bounds(ge=0)] = 20.0
+    """Mean length of a document, in UTF-8 bytes."""
+    min_shortest_bytes: Annotated[int, Bounds(ge=0)] = 0
+    """Length of the shortest document, in UTF-8 bytes."""
+    max_longest_bytes: Annotated[int, Bounds(ge=1)] = 10_000_000
+    """Length of the longest document, in UTF-8 bytes; what exceeds it is hardly one document."""
+    max_duplicate_share: Annotated[float, Bounds(ge=0, le=1)] = 0.5
+    """Documents that repeat an earlier one exactly. They are left out of the corpus."""
+    max_control_share: Annotated[float, Bounds(ge=0, le=1)] = 0.001
+    """Characters that are controls, other than tab, line feed, carriage return and form feed."""
+    max_replacement_share: Annotated[float, Bounds(ge=0, le=1)] = 0.001
+    """Characters that are U+FFFD: the scars of a decoding that went wrong."""
+    min_letter_share: Annotated[float, Bounds(ge=0, le=1)] = 0.4
+    """Characters that are letters, of any script."""
+    min_lettered_share: Annotated[float, Bounds(ge=0, le=1)] = 0.5
+    """Documents of a random sample that are letters to the same extent each."""
+    min_compressed_share: Annotated[float, Bounds(ge=0, le=1)] = 0.05
+    """Size when compressed (zlib, blocks of 64 KiB). Repetition falls below it."""
+    max_compressed_share: Annotated[float, Bounds(ge=0)] = 0.7
+    """Size when compressed. Prose comes to 0.35-0.55; random characters and encoded files exceed the limit."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    """Where the text is, how it becomes documents, and what is expected of it."""
+
+    __pydantic_config__: ClassVar[dict[str, object]] = {"use_attribute_docstrings": True, "extra": "forbid"}
+
+    path: Annotated[str, RUNTIME] = PYTHON_STDLIB
+    """A file or folder of .txt, .md or .jsonl, plain or .gz; or python-stdlib, the documentation that every Python carries."""
+    text_column: str = "text"
+    """The key of the text in a .jsonl file."""
+    name: Annotated[str, RUNTIME] = ""
+    """The dataset's name: a-z, 0-9 and hyphens. Left empty, it is made from the path."""
+    max_document_bytes: Annotated[int, Bounds(ge=0)] = 8192
+    """Longer documents are cut into passages, at blank lines where possible, in UTF-8 bytes. 0 never cuts."""
+    validation_share: Annotated[float, Bounds(gt=0, lt=0.5)] = 0.05
+    """Share of the documents that training never sees and that are looked at while it runs."""
+    test_share: Annotated[float, Bounds(gt=0, lt=0.5)] = 0.05
+    """Share of the documents that are kept for the evaluation alone."""
+    expectations: Expectations = Expectations()
+    """What the documents must be like; a failing expectation stops everything that would come after."""
+
+    @property
+    def dataset_name(self) -> str:
+        """The dataset's name in the store: [a-z0-9-]."""
+        stem = Path(self.path).expanduser().absolute().name.removesuffix(".gz")
+        for suffix in (".txt", ".md", ".jsonl"):
+            stem = stem.removesuffix(suffix)
+        return re.sub(r"[^a-z0-9]+", "-", (self.name or stem).lower()).strip("-") or "text"

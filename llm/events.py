@@ -1,0 +1,89 @@
+"""What the code of `llm` has to say while it works: typed events to an observer, which alone knows about screens and trackers."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class StepDone:
+    """One optimizer update. `loss` in nats per token, `seconds` of wall time, `tokens` in this step, `tokens_seen` in all."""
+
+    step: int
+    steps: int
+    loss: float
+    tokens: int
+    tokens_seen: int
+    learning_rate: float
+    gradient_norm: float
+    seconds: float
+
+    @property
+    def tokens_per_second(self) -> float:
+        return self.tokens / self.seconds
+
+
+@dataclass(frozen=True)
+class Validated:
+    """A look at the validation documents. `loss` in nats per token."""
+
+    step: int
+    loss: float
+    bits_per_byte: float
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """A prompt and how the model goes on after `step` updates."""
+
+    step: int
+    prompt: str
+    text: str
+
+
+@dataclass(frozen=True)
+class CheckpointSaved:
+    """Training can resume from `step` from now on; `name` is the checkpoint's folder in the store."""
+
+    step: int
+    name: str
+
+
+@dataclass(frozen=True)
+class Resumed:
+    """Training goes on after `step`, from the checkpoint `name`."""
+
+    step: int
+    name: str
+
+
+@dataclass(frozen=True)
+class Progress:
+    """`done` of `total` units of a stage; `total` is 0 where nobody knows it beforehand."""
+
+    what: str
+    done: int
+    total: int
+    unit: str
+
+
+@dataclass(frozen=True)
+class Noted:
+    """Something a person should know: a decision taken, a limit met."""
+
+    message: str
+
+
+@dataclass(frozen=True)
+class Tabled:
+    """Rows of text under a head, for a person to read."""
+
+    head: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+Event = StepDone | Validated | Sampled | CheckpointSaved | Resumed | Progress | Noted | Tabled
+Observer = Callable[[Event], None]
+
+
+def ignore(event: Event) -> None:
+    """The observer that looks away."""

@@ -1,0 +1,1 @@
+"""Training: one step for every objective, one loop, checkpoints that resume exactly, workers on Ray."""

@@ -1,0 +1,79 @@
+"""What a training run does. Loads without torch: recipes, plans and forms stand on it."""
+
+from dataclasses import dataclass
+from typing import Annotated, ClassVar, Literal
+
+from infra.store.errors import InputError
+from infra.store.fingerprint import RUNTIME
+from llm.config import Bounds, out_of_bounds
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingConfig:
+    """How long and how to train. Exactly one of steps, epochs and tokens per parameter is given; the others are 0."""
+
+    __pydantic_config__: ClassVar[dict[str, object]] = {"use_attribute_docstrings": True, "extra": "forbid"}
+
+    steps: Annotated[int, Bounds(ge=0)] = 0
+    """Optimizer updates to make."""
+    epochs: Annotated[float, Bounds(ge=0)] = 0.0
+    """Or: how often to go through the training documents."""
+    tokens_per_parameter: Annotated[float, Bounds(ge=0)] = 0.0
+    """Or: tokens to train on for each parameter of the model; 20 is compute-optimal (Hoffmann et al., 2022)."""
+    batch_size: Annotated[int, Bounds(ge=1)] = 16
+    """Rows in one update, over all workers together."""
+    sequence_length: Annotated[int, Bounds(ge=2)] = 256
+    """Tokens in one row: the longest context the model learns to use."""
+    seed: Annotated[int, Bounds(ge=0)] = 1
+    """Decides the initial weights and the order of the data."""
+    learning_rate: Annotated[float, Bounds(gt=0)] = 3e-3
+    """The highest learning rate, after warm-up."""
+    warmup_share: Annotated[float, Bounds(ge=0, lt=1)] = 0.03
+    """Share of the steps in which the learning rate rises from 0."""
+    decay_share: Annotated[float, Bounds(ge=0, le=1)] = 0.5
+    """Share of the steps, at the end, in which the learning rate falls to nearly 0 (warmup-stable-decay)."""
+    weight_decay: Annotated[float, Bounds(ge=0)] = 0.1
+    """AdamW's decoupled weight decay, on matrices alone."""
+    gradient_clip: Annotated[float, Bounds(ge=0)] = 1.0
+    """Longest gradient of an update; longer ones are scaled down to it. 0 switches it off."""
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """Arithmetic of the matrix products; auto takes bf16 where the machine is fast at it. Weights stay fp32."""
+    validate_every: Annotated[int, Bounds(ge=0), RUNTIME] = 50
+    """Steps between looks at the validation documents; 0 looks at the end alone."""
+    checkpoint_every: Annotated[int, Bounds(ge=0), RUNTIME] = 100
+    """Steps between checkpoints, from which an interrupted run goes on; 0 keeps the last one alone."""
+    workers: Annotated[int, Bounds(ge=0), RUNTIME] = 0
+    """Ray workers to train on; 0 trains in this process."""
+
+    def problems(self, where: str = "training.") -> list[str]:
+        """Everything that is wrong with it, one phrase each."""
+        found = out_of_bounds(self, where)
+        given = [name for name in ("steps", "epochs", "tokens_per_parameter") if getattr(self, name)]
+        if len(given) != 1:
+            said = " and ".join(f"{where}{name}" for name in given) or "none of them"
+            found.append(
+                f"exactly one of {where}steps, {where}epochs and {where}tokens_per_parameter says how long to train, here {said}"
+            )
+        if self.warmup_share + self.decay_share > 1:
+            found.append(f"{where}warmup_share and {where}decay_share together are more than the whole run")
+        if self.workers and self.batch_size % self.workers:
+            found.append(f"{where}batch_size {self.batch_size} does not divide among {self.workers} workers")
+        return found
+
+    @property
+    def tokens_per_step(self) -> int:
+        return self.batch_size * self.sequence_length
+
+    def total_steps(self, *, parameters: int, training_tokens: int) -> int:
+        """Optimizer updates in all, for a model of `parameters` and a training split of `training_tokens`."""
+        if self.steps:
+            return self.steps
+        tokens = self.epochs * training_tokens if self.epochs else self.tokens_per_parameter * parameters
+        steps = round(tokens / self.tokens_per_step)
+        if steps < 1:
+            raise InputError(
+                f"that is {tokens:.0f} tokens, less than one step of {self.tokens_per_step}",
+                where="training",
+                mend="Train longer, or with smaller batches.",
+            )
+        return steps

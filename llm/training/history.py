@@ -1,0 +1,70 @@
+"""What a run measured, a row a step. It travels in the checkpoint: a resumed run ends with the rows of an undisturbed one."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from llm.events import StepDone, Validated
+
+STEPS: Final = pa.schema(
+    [
+        ("step", pa.int64()),
+        ("loss", pa.float64()),
+        ("tokens", pa.int64()),
+        ("learning_rate", pa.float64()),
+        ("gradient_norm", pa.float64()),
+        ("tokens_per_second", pa.float64()),
+        ("validation_loss", pa.float64()),
+        ("validation_bits_per_byte", pa.float64()),
+    ]
+)
+
+
+@dataclass
+class History:
+    """Rows by step, from 1. The validation columns are null but where the run looked."""
+
+    rows: list[dict[str, Any]] = field(default_factory=list)
+
+    def add(self, done: StepDone) -> None:
+        self.rows.append(
+            {
+                "step": done.step,
+                "loss": done.loss,
+                "tokens": done.tokens,
+                "learning_rate": done.learning_rate,
+                "gradient_norm": done.gradient_norm,
+                "tokens_per_second": done.tokens_per_second,
+                "validation_loss": None,
+                "validation_bits_per_byte": None,
+            }
+        )
+
+    def add_validation(self, seen: Validated) -> None:
+        self.rows[-1] |= {"validation_loss": seen.loss, "validation_bits_per_byte": seen.bits_per_byte}
+
+    @property
+    def last_validation(self) -> dict[str, Any]:
+        return next(row for row in reversed(self.rows) if row["validation_loss"] is not None)
+
+    def tokens(self) -> int:
+        return sum(row["tokens"] for row in self.rows)
+
+    def tokens_per_second(self) -> float:
+        """Over the whole run but its first two steps, which warm up."""
+        rows = self.rows[2:] or self.rows
+        return float(sum(row["tokens"] for row in rows) / sum(row["tokens"] / row["tokens_per_second"] for row in rows))
+
+    def write(self, path: Path) -> None:
+        pq.write_table(pa.Table.from_pylist(self.rows, schema=STEPS), path)
+
+    @classmethod
+    def read(cls, path: Path) -> "History":
+        return cls(pq.read_table(path).to_pylist())
+
+    def series(self, column: str) -> Iterable[tuple[int, float]]:
+        return ((row["step"], row[column]) for row in self.rows if row[column] is not None)

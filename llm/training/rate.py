@@ -1,0 +1,28 @@
+"""How fast this machine trains a model, by a few real steps on random tokens."""
+
+import time
+from statistics import median
+
+import torch
+
+from llm.models.config import LlamaConfig
+from llm.models.llama import Llama
+from llm.training.config import TrainingConfig
+from llm.training.numerics import Numerics
+from llm.training.optimizers import AdamW
+from llm.training.step import NextToken, train_step
+
+
+def measure_rate(model: LlamaConfig, training: TrainingConfig, *, steps: int = 5) -> float:
+    """Tokens per second in this process, the median of `steps` after two that warm up."""
+    numerics = Numerics.decide(training.precision)
+    device = torch.device(numerics.device)
+    net = Llama(model).to(device).train()
+    optimizer = AdamW(net.named_parameters(), weight_decay=training.weight_decay)
+    batch = torch.randint(model.vocabulary, (training.batch_size, training.sequence_length + 1), device=device)
+    seconds = []
+    for _ in range(steps + 2):
+        start = time.perf_counter()
+        float(train_step(net, NextToken(), [batch], optimizer, learning_rate=0.0, gradient_clip=1.0, numerics=numerics).loss)
+        seconds.append(time.perf_counter() - start)
+    return training.tokens_per_step / median(seconds[2:])

@@ -1,0 +1,77 @@
+"""A small dataset and a small job, made here: the promises about training never depend on data from elsewhere."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from infra.store.folder import FolderStore
+from infra.store.manifest import publish
+from infra.store.protocol import Store
+from llm.data.tokens import split_documents, token_dtype, write_tokens
+from llm.models.config import preset
+from llm.text.tokenizer import Tokenizer
+from llm.training.config import TrainingConfig
+from llm.training.numerics import Numerics
+from llm.training.pretrain import PretrainJob
+
+WORDS = "the a cat dog sat ran on under mat house red small and then quickly home".split()
+
+
+@dataclass(frozen=True)
+class Text:
+    id: str
+    text: str
+
+    @property
+    def parent(self) -> str:
+        return self.id
+
+
+def sentences(n: int) -> list[Text]:
+    random = np.random.default_rng(0)
+    return [Text(str(i), " ".join(random.choice(WORDS, 40)) + ".") for i in range(n)]
+
+
+def write_dataset(store: Store, folder: Path) -> str:
+    """Publishes token shards of generated sentences and returns their name."""
+    documents = sentences(120)
+    tokenizer = Tokenizer.train((document.text for document in documents), 320)
+    counts = write_tokens(documents, split_documents(documents, validation_share=0.1, test_share=0.1).splits, tokenizer, folder)
+    tokenizer.save(folder, context_length=64)
+    facts = {
+        "dtype": token_dtype(tokenizer.size).str,
+        "vocabulary": tokenizer.size,
+        "splits": {split: vars(count) for split, count in counts.items()},
+    }
+    return publish(store, "datasets/sentences/1", folder, facts).prefix
+
+
+@pytest.fixture
+def make_job(store: FolderStore, tmp_path: Path) -> Callable[..., PretrainJob]:
+    """`make_job("pretrain-a-1", steps=12, checkpoint_every=4)`: a job of the tiny preset over generated sentences."""
+    tokens = write_dataset(store, tmp_path / "tokens")
+
+    def make(run: str = "pretrain-a-1", *, earlier_runs: tuple[str, ...] = (), **training: Any) -> PretrainJob:
+        config = replace(
+            TrainingConfig(steps=12, batch_size=4, sequence_length=32, validate_every=4, checkpoint_every=4, learning_rate=1e-2),
+            **training,
+        )
+        scratch = tmp_path / "scratch" / run
+        scratch.mkdir(parents=True, exist_ok=True)
+        return PretrainJob(
+            store_url=store.url,
+            tokens=tokens,
+            run=run,
+            earlier_runs=earlier_runs,
+            scratch=scratch,
+            model=preset("llama-tiny", vocabulary=320, context_length=32),
+            training=config,
+            steps=config.steps,
+            numerics=Numerics.decide("fp32"),
+        )
+
+    return make

@@ -1,0 +1,142 @@
+"""Training on Ray workers is the same training: the same losses, the same errors, and nothing lost when a worker dies."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+import psutil
+import pytest
+import torch
+from ray.train.v2._internal.execution.failure_handling import FailureDecision
+from ray.train.v2.api.config import FailureConfig
+from ray.train.v2.api.exceptions import WorkerGroupError
+
+from infra.cluster import connect
+from infra.store import open_store
+from infra.store.errors import DamagedError, InputError
+from llm.events import CheckpointSaved, Event, Resumed, StepDone, Validated, ignore
+from llm.training import distributed
+from llm.training.distributed import WorkersError, pretrain_on_workers
+from llm.training.history import History
+from llm.training.loop import DivergedError
+from llm.training.pretrain import PretrainJob, pretrain
+from llm.training.resume import finished
+
+MakeJob = Callable[..., PretrainJob]
+LONG = {"steps": 400, "checkpoint_every": 100, "validate_every": 0}
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """One for all tests of this file: starting Ray takes seconds."""
+    threads = torch.get_num_threads()
+    with connect(None, cpus=2, home=tmp_path_factory.mktemp("home")):
+        yield
+    torch.set_num_threads(threads)
+
+
+def losses(history: History) -> list[float]:
+    return [row["loss"] for row in history.rows]
+
+
+def train_workers() -> list[psutil.Process]:
+    """The processes in which the loop runs."""
+    found = []
+    for process in psutil.Process().children(recursive=True):
+        try:
+            if "RayTrainWorker" in " ".join(process.cmdline()):
+                found.append(process)
+        except psutil.Error:
+            continue
+    return found
+
+
+@pytest.mark.timeout(240)
+@pytest.mark.usefixtures("cluster")
+def test_one_worker_gives_bit_for_bit_the_losses_of_none(make_job: MakeJob, capfd: pytest.CaptureFixture[str]) -> None:
+    seen: list[Event] = []
+    alone = pretrain(make_job("alone"), ignore)
+    capfd.readouterr()
+    job = make_job("ray")
+    on_ray = pretrain_on_workers(job, 1, seen.append, embedded=True)
+    assert losses(on_ray) == losses(alone)
+    assert [row["gradient_norm"] for row in on_ray.rows] == [row["gradient_norm"] for row in alone.rows]
+    assert on_ray.last_validation["validation_loss"] == alone.last_validation["validation_loss"]
+    assert [event.loss for event in seen if isinstance(event, StepDone)] == losses(alone)
+    assert [event.step for event in seen if isinstance(event, CheckpointSaved)] == [4, 8, 12]
+    assert [event.step for event in seen if isinstance(event, Validated)] == [4, 8, 12]
+    assert capfd.readouterr() == ("", "")  # Ray's own voice stays off our terminal
+    assert list(open_store(job.store_url).list("runs/ray/events")) == []
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.usefixtures("cluster")
+def test_kill_9_of_a_worker_costs_time_and_nothing_else(make_job: MakeJob) -> None:
+    undisturbed = pretrain_on_workers(make_job("undisturbed", **LONG), 2, ignore, embedded=True)
+    alone = pretrain(make_job("alone", steps=400, checkpoint_every=0, validate_every=0), ignore)
+    torch.testing.assert_close(losses(undisturbed)[:10], losses(alone)[:10], rtol=1e-3, atol=0)  # the same batches, other rounding
+
+    job, seen, killed = make_job("killed", **LONG), list[Event](), list[int]()
+    store = open_store(job.store_url)
+
+    def kill_after_the_first_checkpoint() -> None:
+        deadline = time.monotonic() + 300
+        while not finished(store, [job.run]) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        victim = train_workers()[-1]
+        victim.kill()
+        killed.append(victim.pid)
+
+    killer = threading.Thread(target=kill_after_the_first_checkpoint)
+    killer.start()
+    history = pretrain_on_workers(job, 2, seen.append, embedded=True)
+    killer.join()
+    resumed = [event.step for event in seen if isinstance(event, Resumed)]
+    assert len(killed) == len(resumed) == 1
+    assert resumed[0] in (100, 200, 300)
+    assert losses(history) == losses(undisturbed)
+    assert {event.step: event.loss for event in seen if isinstance(event, StepDone)} == dict(enumerate(losses(history), start=1))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+@pytest.mark.usefixtures("cluster")
+def test_an_error_of_ours_arrives_as_itself_at_the_first_try(make_job: MakeJob) -> None:
+    job, tries = make_job("diverges", learning_rate=1e38, gradient_clip=0.0), list[Event]()
+    with pytest.raises(DivergedError) as raised:
+        pretrain_on_workers(job, 1, tries.append, embedded=True)
+    assert raised.value.where == "pretrain"
+    assert "training.learning_rate" in raised.value.mend
+    steps = [event.step for event in tries if isinstance(event, StepDone)]
+    assert steps == list(range(1, len(steps) + 1))  # a second try would begin again with 1
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+@pytest.mark.usefixtures("cluster")
+def test_an_error_of_anybody_else_is_one_sentence_and_says_where_the_logs_lie(
+    make_job: MakeJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(distributed, "_RESTARTS", 0)
+    job = make_job("broken")
+    object.__setattr__(job.model, "vocabulary", 8)  # ids beyond the embedding
+    with pytest.raises(WorkersError, match=r"^/tmp/slipway-ray-.*/logs: training on Ray workers failed \(IndexError: ") as raised:
+        pretrain_on_workers(job, 1, ignore, embedded=True)
+    assert "\n" not in raised.value.what
+
+
+@pytest.mark.timeout(240)
+@pytest.mark.usefixtures("cluster")
+def test_more_workers_than_there_is_room_for_are_refused_instead_of_waited_for(make_job: MakeJob) -> None:
+    with pytest.raises(InputError, match="3 workers need a CPU each, here are 2") as raised:
+        pretrain_on_workers(make_job(batch_size=3), 3, ignore, embedded=True)
+    assert raised.value.where == "training.workers"
+
+
+def test_what_comes_again_is_not_tried_again_and_what_may_pass_is_tried_three_times() -> None:
+    policy = distributed._FailurePolicy(FailureConfig(max_failures=3))
+    death, collateral = RuntimeError("connection closed by peer"), RuntimeError("broken pipe")
+    assert policy.make_decision(WorkerGroupError("", {0: DamagedError("damaged"), 1: collateral})) is FailureDecision.RAISE
+    decisions = [policy.make_decision(WorkerGroupError("", {1: death})) for _ in range(4)]
+    assert decisions == [FailureDecision.RETRY] * 3 + [FailureDecision.RAISE]

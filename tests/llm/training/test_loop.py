@@ -1,0 +1,125 @@
+"""The loop learns, and a run that was stopped anywhere ends as if it never had been."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from infra.store.errors import DamagedError, InputError
+from infra.store.folder import FolderStore
+from infra.store.manifest import load
+from llm.events import CheckpointSaved, Event, Resumed, StepDone, Validated, ignore
+from llm.models.llama import Llama
+from llm.training.checkpoints import restore_model
+from llm.training.history import History
+from llm.training.loop import DivergedError
+from llm.training.pretrain import PretrainJob, pretrain
+from llm.training.resume import finished, newest
+
+MakeJob = Callable[..., PretrainJob]
+
+
+class Stopped(BaseException):
+    """The process is gone."""
+
+
+def stop_after(step: int) -> Callable[[Event], None]:
+    def observe(event: Event) -> None:
+        if isinstance(event, StepDone) and event.step == step:
+            raise Stopped
+
+    return observe
+
+
+def column(history: History, name: str) -> list[float | None]:
+    return [row[name] for row in history.rows]
+
+
+def weights(store: FolderStore, job: PretrainJob) -> dict[str, torch.Tensor]:
+    model, last = Llama(job.model), newest(store, [job.run])
+    assert last is not None
+    restore_model(last, model)
+    return model.state_dict()
+
+
+def test_training_learns_and_tells_what_it_does(store: FolderStore, make_job: MakeJob) -> None:
+    events: list[Event] = []
+    history = pretrain(make_job(steps=40), events.append)
+    losses = [row["loss"] for row in history.rows]
+    assert losses[0] > 5.5
+    assert losses[-1] < 0.75 * losses[0]
+    steps = [event for event in events if isinstance(event, StepDone)]
+    assert [event.step for event in steps] == list(range(1, 41))
+    assert steps[-1].tokens_seen == 40 * 4 * 32
+    looks = [event for event in events if isinstance(event, Validated)]
+    assert [look.step for look in looks] == list(range(4, 41, 4))
+    assert looks[-1].bits_per_byte < looks[0].bits_per_byte
+    assert [event.step for event in events if isinstance(event, CheckpointSaved)] == list(range(4, 41, 4))
+
+
+@pytest.mark.parametrize("stop", [3, 4, 5, 11, 12])
+def test_a_run_stopped_at_any_step_ends_as_if_undisturbed_bit_for_bit(store: FolderStore, make_job: MakeJob, stop: int) -> None:
+    whole = pretrain(make_job("pretrain-whole-1"), ignore)
+    with pytest.raises(Stopped):
+        pretrain(make_job("pretrain-cut-1"), stop_after(stop))
+    events: list[Event] = []
+    again = make_job("pretrain-cut-2", earlier_runs=("pretrain-cut-1",))
+    history = pretrain(again, events.append)
+    assert [event.step for event in events if isinstance(event, Resumed)] == ([] if stop <= 4 else [(stop - 1) // 4 * 4])
+    for name in ("loss", "gradient_norm", "learning_rate", "validation_loss"):
+        assert column(history, name) == column(whole, name)
+    kept, expected = weights(store, again), weights(store, make_job("pretrain-whole-1"))
+    assert all(torch.equal(kept[name], expected[name]) for name in expected)
+
+
+def test_a_finished_run_started_again_trains_nothing(make_job: MakeJob) -> None:
+    first = pretrain(make_job(), ignore)
+    events: list[Event] = []
+    assert pretrain(make_job(), events.append).rows == first.rows
+    assert not [event for event in events if isinstance(event, StepDone)]
+
+
+def test_only_the_newest_checkpoints_are_kept(store: FolderStore, make_job: MakeJob) -> None:
+    pretrain(make_job(), ignore)
+    assert [name.rsplit("-", 1)[-1] for name in finished(store, ["pretrain-a-1"])] == ["00000008", "00000012"]
+
+
+def test_a_damaged_checkpoint_is_named_with_the_way_out(store: FolderStore, make_job: MakeJob) -> None:
+    pretrain(make_job(), ignore)
+    names = finished(store, ["pretrain-a-1"])
+    path = next(path for path in (store.root / names[-1]).iterdir() if path.suffix == ".distcp")
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(DamagedError, match=r"step-00000012") as caught:
+        newest(store, ["pretrain-a-1"])
+    assert "go on from an earlier checkpoint" in caught.value.mend
+    (store.root / names[-1] / "manifest.json").unlink()
+    found = newest(store, ["pretrain-a-1"])
+    assert found is not None
+    assert found.facts["step"] == 8
+
+
+def test_a_checkpoint_of_other_data_is_refused(store: FolderStore, make_job: MakeJob, tmp_path: Path) -> None:
+    pretrain(make_job(), ignore)
+    checkpoint = newest(store, ["pretrain-a-1"])
+    assert checkpoint is not None
+    text = store.read(f"{checkpoint.prefix}/manifest.json").replace(
+        load(store, "datasets/sentences/1").version.encode(), b"0123456789abcdef"
+    )
+    store.write(f"{checkpoint.prefix}/manifest.json", text)
+    with pytest.raises(InputError, match="another dataset"):
+        pretrain(make_job(), ignore)
+
+
+def test_a_loss_that_is_no_number_stops_the_run_with_its_step(make_job: MakeJob) -> None:
+    with pytest.raises(DivergedError, match=r"at step \d+"):
+        pretrain(make_job(learning_rate=1e30), ignore)
+
+
+def test_the_table_of_metrics_comes_back_from_its_file(make_job: MakeJob, tmp_path: Path) -> None:
+    history = pretrain(make_job(), ignore)
+    history.write(tmp_path / "metrics.parquet")
+    again = History.read(tmp_path / "metrics.parquet")
+    assert column(again, "loss") == column(history, "loss")
+    assert again.last_validation["step"] == 12
+    assert again.tokens() == 12 * 4 * 32
