@@ -1,0 +1,57 @@
+"""Where things are: the environment's own variables where they exist, SLIPWAY_* for the rest."""
+
+from pathlib import Path
+from typing import Self
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """The machine's side of a run. Nothing here bears on a result; reading it creates nothing on disk."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True)
+
+    home: Path = Field(default_factory=lambda: find_home(Path.cwd()), validation_alias="SLIPWAY_HOME")
+    """Slipway's folder: the nearest `.slipway` upwards, else `~/.slipway`."""
+    store_url: str | None = Field(default=None, validation_alias="SLIPWAY_STORE")
+    """Where datasets, runs and models are kept; the folder `store` of the home by default."""
+    mlflow_tracking_uri: str | None = Field(default=None, validation_alias="MLFLOW_TRACKING_URI")
+    """The MLflow server; by default the one `slipway up` started, else SQLite in the home, without a server."""
+    prefect_api_url: str | None = Field(default=None, validation_alias="PREFECT_API_URL")
+    """The Prefect server; by default the one `slipway up` started, else a temporary one."""
+    ray_address: str | None = Field(default=None, validation_alias="RAY_ADDRESS")
+    """The Ray cluster; Ray on this machine by default."""
+    lease_seconds: float = Field(default=60.0, gt=0, validation_alias="SLIPWAY_LEASE_SECONDS")
+    """Seconds after which a silent holder of a lease on another machine is taken for dead."""
+
+    @classmethod
+    def load(cls) -> Self:
+        return cls()
+
+    def model_post_init(self, context: object) -> None:
+        object.__setattr__(self, "home", self.home.expanduser().absolute())
+
+    @property
+    def store(self) -> str:
+        return self.store_url or str(self.home / "store")
+
+    @property
+    def tracking_uri(self) -> str:
+        return self.mlflow_tracking_uri or f"sqlite:///{self.home / 'mlflow.db'}"
+
+    @property
+    def spool(self) -> Path:
+        return self.home / "spool"
+
+    @property
+    def scratch(self) -> Path:
+        return self.home / "tmp"
+
+
+def find_home(start: Path) -> Path:
+    """The nearest `.slipway` from `start` upwards, as git finds its folder, else `~/.slipway`."""
+    for folder in (start, *start.parents):
+        if (found := folder / ".slipway").is_dir():
+            return found.absolute()
+    return Path.home() / ".slipway"

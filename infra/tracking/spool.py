@@ -1,0 +1,165 @@
+"""The spool: what a run has to say to MLflow, one JSON line each, appended in microseconds, whatever the network does.
+
+Beside `<run>.jsonl` stands `<run>.shipped.json`: how far it was shipped, and as which MLflow run.
+"""
+
+import json
+import logging
+import os
+import re
+import socket
+import time
+import uuid
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import psutil
+from filelock import FileLock
+
+from infra.store.errors import InputError
+
+Status = Literal["FINISHED", "FAILED", "KILLED"]
+_log = logging.getLogger(__name__)
+
+
+class Spool:
+    """The writing end, one a run: `open` first, then `metrics` and `artifact`, `close` last.
+
+    No method raises because of the disk: the first failure is logged as a warning, later ones are silent. Making a
+    Spool touches nothing; two processes may append to one file.
+    """
+
+    def __init__(self, folder: Path, run: str) -> None:
+        """run: our run's id, such as `pretrain-1f2e3d4c5b6a-1`; raises InputError unless it can be a file's name."""
+        if not re.fullmatch(r"\w[\w.-]*", run):
+            raise InputError(f"{run!r} is not a run's id", mend="Ids are letters, digits, '.', '_' and '-'.")
+        self.run, self.path = run, folder / f"{run}.jsonl"
+        self._descriptor: int | None = None
+        self._torn = False  # whether the file ends within a line
+        self._warned = False
+
+    def open(self, experiment: str, *, tags: Mapping[str, str] | None = None, params: Mapping[str, str] | None = None) -> None:
+        """Opens the run under an experiment's name. This process is its writer: gone without `close`, it was killed."""
+        writer = {"host": socket.gethostname(), "pid": os.getpid(), "started": psutil.Process().create_time()}
+        facts = {"run": self.run, "nonce": uuid.uuid4().hex, "experiment": experiment, "writer": writer}
+        self._append("opened", **facts, tags=dict(tags or {}), params=dict(params or {}))
+
+    def metrics(self, step: int, values: Mapping[str, float]) -> None:
+        """Values after `step` optimizer steps, at this moment."""
+        self._append("metrics", step=step, values=dict(values))
+
+    def tags(self, tags: Mapping[str, str]) -> None:
+        self._append("tags", tags=dict(tags))
+
+    def artifact(self, path: Path, folder: str = "") -> None:
+        """A local file to attach to the run, in `folder` of its artifacts; it must stay where it is until shipped."""
+        self._append("artifact", path=str(path.absolute()), folder=folder)
+
+    def close(self, status: Status = "FINISHED") -> None:
+        self._append("closed", status=status)
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+    def _append(self, kind: str, **facts: Any) -> None:
+        line = json.dumps({"kind": kind, "time": time.time(), **facts}, default=float).encode() + b"\n"
+        try:
+            if self._descriptor is None:
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+                self._descriptor = os.open(self.path, os.O_APPEND | os.O_CREAT | os.O_RDWR, 0o644)
+                size = os.fstat(self._descriptor).st_size
+                self._torn = size > 0 and os.pread(self._descriptor, 1, size - 1) != b"\n"
+            if self._torn:  # an earlier writer died within a line, or the disk was full: this record starts a line of its own
+                line = b"\n" + line
+            self._torn = True
+            self._torn = os.write(self._descriptor, line) != len(line)
+        except OSError as error:
+            if not self._warned:
+                _log.warning(
+                    "%s cannot be written (%s): MLflow will lack metrics of this run; training goes on", self.path, error.strerror
+                )
+            self._warned = True
+
+
+@dataclass
+class Shipped:
+    """How far a spool was shipped. `complete`: nothing more will come, and all there is has arrived."""
+
+    run: str
+    tracker: str = ""
+    """A hash of the tracking server's address: another server gets the run from its first line."""
+    mlflow_run_id: str | None = None
+    offset: int = 0
+    """Bytes of the spool that MLflow has confirmed."""
+    last_time: float = 0.0
+    """Seconds since the epoch of the last record shipped: when a killed run ended."""
+    complete: bool = False
+    refused: list[str] = field(default_factory=list)
+    """What MLflow would not take, with its reason."""
+    trouble: str = ""
+    """Why the last attempt failed."""
+    format: int = 1
+
+    def save(self, spool: Path) -> None:
+        path = _beside(spool, ".shipped.json")
+        temporary = path.with_name(f".{path.name}.{os.getpid()}")
+        temporary.write_text(json.dumps(asdict(self), indent=1))
+        os.replace(temporary, path)
+
+
+def shipped(spool: Path) -> Shipped:
+    """How far the spool was shipped; a damaged note counts as none: shipping again from the start doubles nothing."""
+    try:
+        return Shipped(**json.loads(_beside(spool, ".shipped.json").read_text()))
+    except (FileNotFoundError, ValueError, TypeError):
+        return Shipped(run=spool.stem)
+
+
+def lock(spool: Path) -> FileLock:
+    """Held by whoever ships from this spool just now."""
+    return FileLock(_beside(spool, ".lock"))
+
+
+def followed(spool: Path) -> FileLock:
+    """Held by the process that ships this spool as it grows."""
+    return FileLock(_beside(spool, ".followed"))
+
+
+def pending(folder: Path) -> list[Path]:
+    """The spools of which something was not shipped yet, by name."""
+    return [path for path in sorted(folder.glob("*.jsonl")) if not shipped(path).complete]
+
+
+def records(spool: Path, offset: int = 0) -> Iterator[tuple[dict[str, Any], int]]:
+    """Every whole record from byte `offset` on, with the byte after it. What a killed writer left of a line is passed over."""
+    with spool.open("rb") as file:
+        file.seek(offset)
+        for line in file:
+            if not line.endswith(b"\n"):
+                return
+            offset += len(line)
+            try:
+                record = json.loads(line)
+            except ValueError:
+                continue
+            if isinstance(record, dict) and "kind" in record:
+                yield record, offset
+
+
+def writer_is_gone(spool: Path) -> bool:
+    """Whether the process that opened the run has certainly ended; on another host nobody can tell, so False."""
+    first = next(records(spool), None)
+    writer = first[0].get("writer") if first else None
+    if writer is None or writer["host"] != socket.gethostname():
+        return False
+    try:
+        process = psutil.Process(writer["pid"])
+        return process.status() == psutil.STATUS_ZOMBIE or abs(process.create_time() - writer["started"]) > 1.0
+    except psutil.NoSuchProcess:
+        return True
+
+
+def _beside(spool: Path, suffix: str) -> Path:
+    return spool.with_name(spool.name.removesuffix(".jsonl") + suffix)

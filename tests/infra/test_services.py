@@ -1,0 +1,212 @@
+"""Local services: `up` heals, `down` clears away, `status` tells the truth."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from infra import services
+from infra.processes import LOOPBACK, is_alive, marked, reserve_port, stop
+from infra.services import Endpoints, Service, ServiceError, down, live_endpoints, state, up, with_services
+from infra.settings import Settings
+
+# Answers as a server does; like MLflow's it leaves the work to a child.
+FAKE = """
+import http.server, os, subprocess, sys
+if len(sys.argv) == 2:
+    sys.exit(subprocess.call([sys.executable, *sys.orig_argv[1:], "work"]))
+class Answer(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(503 if os.path.exists("sick") else 200)
+        self.end_headers()
+    def log_message(self, *arguments): ...
+http.server.ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Answer).serve_forever()
+"""
+NAMES = ("prefect", "mlflow")
+
+
+def fake(name: str, port: int, code: str = FAKE) -> Service:
+    return Service(name, port, "/health", "/api", lambda s, p: [sys.executable, "-c", code, str(p)], lambda s, p: dict(os.environ))
+
+
+@pytest.fixture
+def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Settings]:
+    for name in ("SLIPWAY_STORE", "MLFLOW_TRACKING_URI", "PREFECT_API_URL"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("SLIPWAY_HOME", str(tmp_path / "home"))
+    settings = Settings.load()
+    yield settings
+    down(settings)
+
+
+@pytest.fixture
+def fakes(monkeypatch: pytest.MonkeyPatch) -> None:
+    with reserve_port() as one, reserve_port() as two:
+        ports = one.getsockname()[1], two.getsockname()[1]
+    monkeypatch.setattr(services, "SERVICES", tuple(map(fake, NAMES, ports)))
+    monkeypatch.setattr(services, "_PATIENCE", 1.0)
+    monkeypatch.setattr(services, "stop", partial(stop, grace=1.0))
+
+
+def states(settings: Settings) -> list[str]:
+    return [each.state for each in state(settings)]
+
+
+def pids(settings: Settings) -> list[int | None]:
+    return [each.pid for each in state(settings)]
+
+
+@pytest.mark.usefixtures("fakes")
+def test_up_starts_what_does_not_run_and_leaves_alone_what_does(settings: Settings) -> None:
+    assert states(settings) == ["not started", "not started"]
+    first = up(settings)
+    assert first.started == NAMES
+    assert states(settings) == ["running", "running"]
+    before = pids(settings)
+    again = up(settings)
+    assert again == Endpoints(first.prefect_api_url, first.mlflow_url, started=())
+    assert pids(settings) == before
+    assert down(settings) == list(NAMES)
+    assert states(settings) == ["not started", "not started"]
+    assert down(settings) == []
+
+
+@pytest.mark.usefixtures("fakes")
+def test_other_commands_find_the_live_services_in_an_instant(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert live_endpoints(settings.home) is None
+    endpoints = up(settings)
+    began = time.perf_counter()
+    live = live_endpoints(settings.home)
+    assert time.perf_counter() - began < 0.05
+    assert live == Endpoints(endpoints.prefect_api_url, endpoints.mlflow_url)
+    assert with_services(settings).tracking_uri == endpoints.mlflow_url
+    assert with_services(settings).prefect_api_url == endpoints.prefect_api_url
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://mine")
+    assert with_services(Settings.load()).tracking_uri == "http://mine"
+
+
+@pytest.mark.usefixtures("fakes")
+def test_a_killed_service_is_called_dead_and_replaced_with_what_it_left_behind(settings: Settings) -> None:
+    up(settings)
+    recorded = services._recorded(settings.home)
+    os.kill(recorded["mlflow"].process.pid, signal.SIGKILL)
+    while is_alive(recorded["mlflow"].process):
+        time.sleep(0.01)
+    assert states(settings) == ["running", "dead"]
+    left = marked(f"{settings.home}:mlflow")
+    assert len(left) == 1  # the child that does the work, and holds the port
+    live = live_endpoints(settings.home)
+    assert live is not None
+    assert live.mlflow_url is None
+    healed = up(settings)
+    assert healed.started == ("mlflow",)
+    assert states(settings) == ["running", "running"]
+    assert left[0].pid not in {process.pid for process in marked(f"{settings.home}:mlflow")}
+
+
+@pytest.mark.usefixtures("fakes")
+def test_a_service_that_stopped_answering_is_replaced(settings: Settings) -> None:
+    up(settings)
+    sick = settings.home / "logs" / "sick"
+    sick.touch()
+    assert states(settings) == ["not answering", "not answering"]
+    sick.unlink()
+    started = services._recorded(settings.home)["prefect"].process
+    os.killpg(started.pid, signal.SIGSTOP)
+    try:
+        assert states(settings) == ["not answering", "running"]
+    finally:
+        healed = up(settings)
+    assert healed.started == ("prefect",)
+    assert not is_alive(started)
+
+
+@pytest.mark.usefixtures("fakes")
+def test_services_whose_record_was_lost_are_found_and_stopped(settings: Settings) -> None:
+    up(settings)
+    (settings.home / "services.json").write_text('{"services": ')
+    assert states(settings) == ["not answering", "not answering"]
+    assert live_endpoints(settings.home) is None
+    assert down(settings) == list(NAMES)
+    assert not marked(f"{settings.home}:prefect")
+
+
+def test_a_port_that_a_stranger_took_is_avoided(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket() as stranger:
+        stranger.bind((LOOPBACK, 0))
+        stranger.listen()
+        taken = stranger.getsockname()[1]
+        monkeypatch.setattr(services, "SERVICES", (fake("prefect", taken),))
+        endpoints = up(settings)
+        assert endpoints.prefect_api_url is not None
+        assert f":{taken}/" not in endpoints.prefect_api_url
+        assert states(settings) == ["running"]
+
+
+@pytest.mark.usefixtures("fakes")
+def test_a_record_from_before_a_reboot_is_not_believed(settings: Settings) -> None:
+    up(settings)
+    path = settings.home / "services.json"
+    record = json.loads(path.read_text())
+    for entry in record["services"].values():
+        entry["process"]["boot"] = "earlier"
+    path.write_text(json.dumps(record))
+    assert states(settings) == ["dead", "dead"]
+    assert up(settings).started == NAMES
+
+
+def test_a_service_that_does_not_come_up_says_why(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    code = "import sys; sys.exit('the database is of another planet')"
+    monkeypatch.setattr(services, "SERVICES", (fake("prefect", 0, code),))
+    with pytest.raises(ServiceError, match="of another planet") as caught:
+        up(settings)
+    assert caught.value.where == str(settings.home / "logs" / "prefect.log")
+    assert live_endpoints(settings.home) is None
+
+
+@pytest.mark.usefixtures("fakes")
+def test_two_ups_at_once_start_one_of_each(settings: Settings) -> None:
+    found: list[Endpoints] = []
+    threads = [threading.Thread(target=lambda: found.append(up(settings))) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(each.started for each in found) == [(), NAMES]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_the_real_servers_come_up_heal_and_go(settings: Settings) -> None:
+    def slipway(*words: str) -> str:
+        done = subprocess.run(
+            [sys.executable, "-c", "from flows.cli import main; main()", *words], capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    started = json.loads(slipway("up", "--json"))
+    assert started["started"] == list(NAMES)
+    assert [each["state"] for each in started["services"]] == ["running", "running"]
+    url = {each["name"]: each["url"] for each in started["services"]}
+    assert b"<html" in urllib.request.urlopen(url["prefect"]).read().lower()
+    assert b"<html" in urllib.request.urlopen(url["mlflow"]).read().lower()
+    shown = json.loads(urllib.request.urlopen(f"{url['prefect']}/ui-settings").read())
+    assert shown["api_url"] == f"{url['prefect']}/api"
+    mlflow = next(each["pid"] for each in started["services"] if each["name"] == "mlflow")
+    os.kill(mlflow, signal.SIGKILL)
+    assert [each["state"] for each in json.loads(slipway("status", "--json"))["services"]] == ["running", "dead"]
+    assert json.loads(slipway("up", "--json"))["started"] == ["mlflow"]
+    assert json.loads(slipway("down", "--json"))["stopped"] == list(NAMES)
+    assert [each["state"] for each in json.loads(slipway("status", "--json"))["services"]] == ["not started", "not started"]
+    assert not marked(f"{settings.home}:prefect") + marked(f"{settings.home}:mlflow")
