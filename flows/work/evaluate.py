@@ -1,0 +1,139 @@
+"""The work of `evaluate`: bits per byte on held-out documents, beside an n-gram model, xz and the champion; gates judge it."""
+
+import hashlib
+import json
+import os
+import platform
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from infra.plots import loss_curve
+from llm.serving.sampling import continue_text
+
+from flows.pipeline.stage import Job, Outcome
+from flows.recipes.recipes import EvaluationConfig
+from flows.work.gates import Gate, champion_gate, ngram_gate
+from infra.store.errors import NotFoundError
+from infra.store.manifest import Thing, publish
+from llm.data.tokens import Split, TokenStream
+from llm.evaluation.bits_per_byte import Scores, bits_per_byte, paired_difference, score_documents
+from llm.evaluation.compression import xz, xz_after
+from llm.evaluation.intervals import Interval
+from llm.evaluation.ngram import NgramModel
+from llm.events import Noted, Progress
+from llm.models.hub import load_model
+from llm.models.llama import Llama
+from llm.text.tokenizer import Tokenizer
+from llm.training.history import History
+
+_RIVAL_TRAINING_BYTES = 8_000_000  # what the n-gram model and xz learn from at most
+
+
+def work(job: Job, config: EvaluationConfig) -> Outcome:
+    tokens, package = job.inputs["tokens"], job.inputs["package"]
+    held_out, training = _texts(tokens, "test", config.max_bytes), _texts(tokens, "train", _RIVAL_TRAINING_BYTES)
+    model, tokenizer = _load(package)
+    job.observe(Noted(f"scoring {len(held_out):,} held-out documents"))
+    scores = _score(model, tokenizer, held_out)
+    measured = {"model": bits_per_byte(scores), "ngram": bits_per_byte(NgramModel.fit(training, order=3).bits(held_out))}
+    gates = [ngram_gate(measured["model"], measured["ngram"])] if config.beat_ngram else []
+    if "champion" in job.inputs:
+        job.observe(Noted("scoring the champion on the same documents"))
+        champion = _score(*_load(job.inputs["champion"]), held_out)
+        measured["champion"] = bits_per_byte(champion)
+        gates.append(champion_gate(paired_difference(scores, champion), config.max_regression))
+    compressed = {"xz": xz(held_out), "xz_after_training_text": xz_after(training, held_out)}
+    samples = _samples(job, config, model, tokenizer)
+    evidence = _evidence(job, config, measured, compressed, gates, samples)
+    folder = job.scratch / "evidence"
+    folder.mkdir()
+    (folder / "evidence.json").write_text(json.dumps(evidence, indent=2, ensure_ascii=False) + "\n")
+    _draw(job, package, measured, compressed, folder / "loss-curve.png")
+    job.still_ours()
+    published = publish(job.store, f"runs/{job.run}/artifacts/evidence", folder, {"kind": "evidence", "package": package.version})
+    result = {
+        "bits_per_byte": measured["model"].document(),
+        "ngram_bits_per_byte": measured["ngram"].value,
+        "xz_bits_per_byte": compressed["xz"],
+        "gates": [asdict(gate) for gate in gates],
+        "samples": samples,
+        "loss_curve": str(published.path("loss-curve.png")) if "loss-curve.png" in published.files else "",
+    }
+    return Outcome({"evidence": published}, result)
+
+
+def _texts(tokens: Thing, split: Split, max_bytes: int) -> list[str]:
+    """The documents of a split as they were tokenized; of more than `max_bytes`, evenly chosen ones."""
+    tokenizer = Tokenizer.load(tokens.path("tokenizer.json").parent)
+    share = min(1.0, max_bytes / max(1, tokens.facts["splits"][split]["bytes"]))
+    chosen = (
+        ids for place, ids in enumerate(TokenStream(tokens, split).documents()) if int((place + 1) * share) > int(place * share)
+    )
+    return [tokenizer.decode(ids.tolist()) for ids in chosen]
+
+
+def _load(package: Thing) -> tuple[Llama, Tokenizer]:
+    folder = package.folder()
+    return load_model(folder), Tokenizer.load(folder)
+
+
+def _score(model: Llama, tokenizer: Tokenizer, documents: Sequence[str]) -> Scores:
+    return score_documents(model, tokenizer, documents, context_length=model.config.context_length, batch_size=16)
+
+
+def _samples(job: Job, config: EvaluationConfig, model: Llama, tokenizer: Tokenizer) -> list[dict[str, str]]:
+    found = []
+    for done, prompt in enumerate(config.prompts):
+        found.append(
+            {
+                "prompt": prompt,
+                "text": continue_text(
+                    model, tokenizer, prompt, max_new_tokens=config.new_tokens, temperature=0.7, top_p=0.9, seed=1
+                ),
+            }
+        )
+        job.observe(Progress("continuing", done + 1, len(config.prompts), "sentences"))
+    return found
+
+
+def _evidence(
+    job: Job,
+    config: EvaluationConfig,
+    measured: dict[str, Interval],
+    compressed: dict[str, float],
+    gates: Sequence[Gate],
+    samples: list[dict[str, str]],
+) -> dict[str, Any]:
+    return {
+        "format": 1,
+        "package": job.inputs["package"].version,
+        "champion": job.inputs["champion"].version if "champion" in job.inputs else None,
+        "dataset": {"version": job.inputs["tokens"].version, "split": "test", "max_bytes": config.max_bytes},
+        "bits_per_byte": {name: interval.document() for name, interval in measured.items()}
+        | {name: {"value": value} for name, value in compressed.items()},
+        "gates": [asdict(gate) for gate in gates],
+        "samples": samples,
+        "prompts_sha256": [hashlib.sha256(prompt.encode()).hexdigest() for prompt in config.prompts],
+        "hardware": {"machine": platform.machine(), "cores": os.cpu_count(), "python": platform.python_version()},
+    }
+
+
+def _draw(job: Job, package: Thing, measured: dict[str, Interval], compressed: dict[str, float], picture: Path) -> None:
+    """The run's loss curve again, now with the rivals as lines; a base model from elsewhere has no curve."""
+    try:
+        metrics = job.store.get_file(f"{package.prefix.removesuffix('/artifacts/package')}/metrics.parquet")
+    except NotFoundError:
+        return
+    history = History.read(metrics)
+    steps, losses = zip(*history.series("loss"), strict=True)
+    references = {"order-3 n-gram": measured["ngram"].value, "xz": compressed["xz"]}
+    loss_curve(
+        steps,
+        losses,
+        picture,
+        validation=list(history.series("validation_bits_per_byte")),
+        references=references,
+        title="Pretraining",
+    )

@@ -1,0 +1,47 @@
+"""The work of `register`: a version in the registry, by reference, with tags, lineage and a card."""
+
+import json
+from typing import Any
+
+from flows.pipeline.stage import Job, Outcome
+from flows.recipes.recipes import RegistrationConfig
+from flows.work.card import card
+from infra.registry import Registry
+from infra.tracking.runs import ensure_run
+
+
+def work(job: Job, config: RegistrationConfig) -> Outcome:
+    package, evidence = job.inputs["package"], job.inputs["evidence"]
+    facts: dict[str, Any] = json.loads(evidence.path("evidence.json").read_text())
+    lineage: dict[str, Any] = json.loads(package.path("lineage.json").read_text())
+    uri, run = job.settings.tracking_uri, package.prefix.split("/")[1]
+    mlflow_run = ensure_run(uri, run, job.store.url, experiment=run.rsplit("-", 2)[0])
+    tags = {
+        "gates": "passed" if all(gate["passed"] for gate in facts["gates"]) else "failed",
+        "bits_per_byte": f"{facts['bits_per_byte']['model']['value']:.4f}",
+        "package.version": package.version,
+        "evidence": evidence.uri,
+        "evidence.sha256": evidence.files["evidence.json"]["sha256"],
+        "lineage.sha256": package.files["lineage.json"]["sha256"],
+        "tokens.version": facts["dataset"]["version"],
+        "slipway.run": run,
+    }
+    registry = Registry(uri)
+    version = registry.register(
+        config.name,
+        package.uri,
+        mlflow_run,
+        tags={"review.status": "candidate", **tags},
+        description=card(config.name, facts, lineage),
+    )
+    registry.set_tags(
+        version, {name: value for name, value in tags.items() if version.tags.get(name) != value}
+    )  # registered before, measured anew
+    result = {
+        "name": config.name,
+        "version": version.version,
+        "source": version.source,
+        "model": f"models:/{config.name}/{version.version}",
+        "gates": facts["gates"],
+    }
+    return Outcome({}, result)

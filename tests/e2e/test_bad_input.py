@@ -1,0 +1,95 @@
+"""Bad input gets one clear sentence that names it, exit code 2, and changes nothing."""
+
+import gzip
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.conftest import FAST, Slipway
+
+Write = Callable[[Path], Path]
+
+
+def refused(slipway: Slipway, *words: str, names: str, store: str = "") -> None:
+    """Both ways of saying it: a sentence, and a document; and nothing on disk is touched."""
+    before = slipway.contents()
+    env = {"SLIPWAY_STORE": store} if store else {}
+    spoken = slipway(*words, env=env)
+    assert spoken.code == 2, spoken.err
+    assert names in spoken.err
+    assert "Traceback" not in spoken.err
+    assert spoken.out == ""
+    document = slipway(*words, "--json", env=env)
+    assert document.code == 2
+    error = document.json()["error"]
+    assert names in error["where"] + error["what"]
+    assert error["mend"]
+    assert slipway.contents() == before
+
+
+def test_bad_data_is_named(slipway: Slipway) -> None:
+    bad = {
+        "empty.txt": b"",
+        "binary.txt": bytes(range(256)) * 20,
+        "utf16.txt": "some text\n".encode("utf-16"),
+        "broken.jsonl": b'{"text": "fine"}\n{"text": "not clo\n',
+        "column.jsonl": b'{"body": "no text here"}\n',
+        "cut.txt.gz": gzip.compress(b"text " * 10_000)[:-20],
+        "picture.png": b"\x89PNG",
+    }
+    for name, content in bad.items():
+        (slipway.folder / name).write_bytes(content)
+        refused(slipway, "run", "lifecycle", "--set", f"data.path={name}", names=name)
+    refused(slipway, "run", "lifecycle", "--set", "data.path=nowhere.txt", names="nowhere.txt")
+    assert not slipway.home.exists()
+
+
+def test_a_recipe_with_two_typos_names_both(slipway: Slipway) -> None:
+    (slipway.folder / "my.yaml").write_text("data:\n  pth: x\npretrain:\n  training:\n    lerning_rate: 1\n")
+    for nearest in ("data.path", "pretrain.training.learning_rate"):
+        refused(slipway, "run", "lifecycle", "--recipe", "my.yaml", names=nearest)
+
+
+def test_a_word_that_is_no_command_flow_or_option_is_named(slipway: Slipway) -> None:
+    assert slipway("rnu").code == 2
+    refused(slipway, "run", "pretrian", names="pretrian")
+    refused(slipway, "run", "pretrain", "--stpes", "3", names="--stpes")
+    refused(slipway, "run", "pretrain", "--set", "training.steps", names="training.steps")
+
+
+def test_a_store_that_cannot_be_written_is_named(slipway: Slipway, text: Write) -> None:
+    text(slipway.folder / "text.txt")
+    (slipway.folder / "file").write_text("in the way")
+    store = str(slipway.folder / "file" / "store")
+    refused(slipway, "run", "pretrain", "--set", "data.path=text.txt", names=store, store=store)
+    assert not slipway.home.exists()
+
+
+def test_a_damaged_shard_and_a_damaged_checkpoint_are_named(slipway: Slipway, text: Write) -> None:
+    text(slipway.folder / "text.txt")
+    words = ["run", "pretrain", "--set", "data.path=text.txt", *FAST]
+    finished = slipway(*words, "--set", "training.learning_rate=0.01")
+    assert finished.code == 0, finished.err
+    record = next(path for path in (slipway.home / "store/stages").iterdir() if json.loads(path.read_text())["stage"] == "pretrain")
+    record.unlink()  # as if the run had been killed after its last checkpoint
+    checkpoint = max(slipway.home.glob("store/runs/pretrain-*/checkpoints/*/*.distcp"))
+    whole = checkpoint.read_bytes()
+    checkpoint.write_bytes(whole[:-1])
+    refused(slipway, *words, "--set", "training.learning_rate=0.01", names=checkpoint.name)
+    checkpoint.write_bytes(whole)
+    shard = next(slipway.home.glob("store/datasets/*-tokens/*/train-00000.bin"))
+    content = bytearray(shard.read_bytes())
+    content[0] ^= 255
+    shard.write_bytes(bytes(content))
+    refused(slipway, *words, "--set", "training.steps=13", names=shard.name)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_read_only_store_is_named(slipway: Slipway, text: Write) -> None:
+    text(slipway.folder / "text.txt")
+    store = slipway.folder / "store"
+    store.mkdir(mode=0o555)
+    refused(slipway, "run", "pretrain", "--set", "data.path=text.txt", names=str(store), store=str(store))

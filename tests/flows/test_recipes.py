@@ -1,0 +1,98 @@
+"""Recipes: one file serves every flow, every mistake is named at once with the nearest right word, the form shows it all."""
+
+from pathlib import Path
+
+import pytest
+
+from flows.catalog import FLOWS
+from flows.recipes.loading import load_recipe, preset_names
+from flows.recipes.recipes import EvaluateRecipe, LifecycleRecipe, PrepareDataRecipe, PretrainRecipe
+from infra.store.errors import InputError
+
+
+@pytest.mark.parametrize("flow", FLOWS)
+@pytest.mark.parametrize("preset", preset_names())
+def test_every_preset_serves_every_flow(flow: str, preset: str) -> None:
+    recipe = load_recipe(FLOWS[flow].recipe, preset)
+    assert recipe.problems() == []
+
+
+def test_a_preset_says_the_same_to_pretrain_and_to_the_lifecycle() -> None:
+    assert load_recipe(PretrainRecipe, "tiny").pretrain == load_recipe(LifecycleRecipe, "tiny").pretrain
+
+
+@pytest.mark.parametrize("key", ["training.steps", "pretrain.training.steps"])
+def test_a_key_of_pretraining_is_understood_with_and_without_its_section(key: str) -> None:
+    assert load_recipe(PretrainRecipe, "tiny", [f"{key}=7"]).training.steps == 7
+    assert load_recipe(LifecycleRecipe, "tiny", [f"{key}=7"]).pretrain.training.steps == 7
+
+
+def test_the_last_way_to_say_how_long_counts() -> None:
+    training = load_recipe(PretrainRecipe, "tiny", ["training.epochs=2"]).training
+    assert (training.steps, training.epochs) == (0, 2.0)
+
+
+def test_settings_are_read_as_what_they_are() -> None:
+    settings = ["training.learning_rate=3e-4", "data.path=1984.txt", "evaluation.prompts=[a, b]", "evaluation.beat_ngram=true"]
+    recipe = load_recipe(LifecycleRecipe, "tiny", settings)
+    assert recipe.pretrain.training.learning_rate == 3e-4
+    assert recipe.data.path == "1984.txt"
+    assert recipe.evaluation.prompts == ("a", "b")
+    assert recipe.evaluation.beat_ngram is True
+
+
+def test_two_typos_are_both_named_with_the_nearest_known_keys(tmp_path: Path) -> None:
+    path = tmp_path / "my.yaml"
+    path.write_text("tokenizer:\n  vocabulry: 300\npretrain:\n  training:\n    step: 5\n")
+    with pytest.raises(InputError) as caught:
+        load_recipe(LifecycleRecipe, str(path))
+    assert "unknown key tokenizer.vocabulry, the nearest known one is tokenizer.vocabulary" in caught.value.what
+    assert "unknown key pretrain.training.step, the nearest known one is pretrain.training.steps" in caught.value.what
+    assert caught.value.where == f"recipe {path}"
+
+
+def test_a_key_in_the_wrong_section_is_found() -> None:
+    with pytest.raises(InputError, match=r"data\.batch_size, the nearest known one is pretrain\.training\.batch_size"):
+        load_recipe(LifecycleRecipe, "tiny", ["data.batch_size=3"])
+
+
+def test_all_problems_of_values_are_reported_at_once() -> None:
+    settings = ["training.steps=1", "training.warmup_share=0.9", "training.workers=3", "training.batch_size=8"]
+    with pytest.raises(InputError) as caught:
+        load_recipe(PretrainRecipe, "tiny", settings)
+    assert "2 problems" in caught.value.what
+    with pytest.raises(InputError, match="(?s)2 problems.*batch_size is 0.*learning_rate is 'fast'"):
+        load_recipe(PretrainRecipe, "tiny", ["training.batch_size=0", "training.learning_rate=fast"])
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("data: [", "not YAML"),
+        ("- a\n- b\n", "a recipe is a mapping"),
+        ("data: 3\n", "data is 3"),
+        ("nonsense: 1\n", "unknown key nonsense"),
+    ],
+)
+def test_a_file_that_is_no_recipe_is_refused_in_one_sentence(tmp_path: Path, text: str, said: str) -> None:
+    path = tmp_path / "my.yaml"
+    path.write_text(text)
+    with pytest.raises(InputError, match=said):
+        load_recipe(LifecycleRecipe, str(path))
+
+
+def test_a_recipe_that_is_not_there_names_the_presets() -> None:
+    with pytest.raises(InputError, match=r"did you mean tiny\? presets are small, tiny"):
+        load_recipe(LifecycleRecipe, "tinny")
+
+
+@pytest.mark.parametrize("recipe", [PrepareDataRecipe, PretrainRecipe, EvaluateRecipe, LifecycleRecipe])
+def test_the_form_explains_every_field_and_shows_its_bounds(recipe: type[LifecycleRecipe]) -> None:
+    schema = recipe.model_json_schema()
+    for name, section in schema["$defs"].items():
+        for field, facts in section.get("properties", {}).items():
+            assert facts.get("description") or "$ref" in facts, f"{name}.{field} has no help"
+    assert (
+        schema["$defs"]["TokenizerConfig"]["properties"]["vocabulary"] | {"minimum": 260, "default": 4096}
+        == schema["$defs"]["TokenizerConfig"]["properties"]["vocabulary"]
+    )
