@@ -2,16 +2,20 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Final
 
 from flows.pipeline.stage import Stage
 from infra.settings import Settings
+from infra.store import open_store
 from infra.store.fingerprint import identity
+from infra.store.manifest import load
 from infra.tracking.ship import start_shipper
 from infra.tracking.spool import Spool, pending
 from llm.events import Event, Observer, Resumed, StepDone, Validated
 
 TRACKED = ("pretrain",)  # stages with a curve to look at; each is an MLflow experiment
+_AT_STEPS: Final = ("loss", "learning_rate", "gradient_norm", "tokens_per_second")
+_AT_VALIDATIONS: Final = ("validation_loss", "validation_bits_per_byte")
 
 
 @contextmanager
@@ -21,26 +25,8 @@ def tracked(settings: Settings, stage: Stage, run: str) -> Iterator[Observer]:
     spool.open(stage.name, tags={"slipway.key": stage.key()}, params=dict(_flat(identity(stage.settings))))
     for waiting in pending(settings.spool):
         start_shipper(waiting, settings.tracking_uri, settings.store)
-
-    def observe(event: Event) -> None:
-        match event:
-            case StepDone():
-                spool.metrics(
-                    event.step,
-                    {
-                        "loss": event.loss,
-                        "learning_rate": event.learning_rate,
-                        "gradient_norm": event.gradient_norm,
-                        "tokens_per_second": event.tokens_per_second,
-                    },
-                )
-            case Validated():
-                spool.metrics(event.step, {"validation_loss": event.loss, "validation_bits_per_byte": event.bits_per_byte})
-            case Resumed():
-                spool.tags({"slipway.resumed_from": event.name})
-
     try:
-        yield observe
+        yield Curve(spool, settings.store)
     except KeyboardInterrupt:
         spool.close("KILLED")
         raise
@@ -48,6 +34,35 @@ def tracked(settings: Settings, stage: Stage, run: str) -> Iterator[Observer]:
         spool.close("FAILED")
         raise
     spool.close()
+
+
+class Curve:
+    """An observer that spools each step of a run once, whatever was interrupted: the whole curve of a resumed run is there."""
+
+    def __init__(self, spool: Spool, store_url: str) -> None:
+        self._spool, self._store_url = spool, store_url
+        self._told = 0  # the last step that the spool knows
+
+    def __call__(self, event: Event) -> None:
+        match event:
+            case StepDone() if event.step > self._told:
+                self._spool.metrics(event.step, {name: getattr(event, name) for name in _AT_STEPS})
+                self._told = event.step
+            case Validated() if event.step >= self._told:
+                loss, bits = event.loss, event.bits_per_byte
+                self._spool.metrics(event.step, dict(zip(_AT_VALIDATIONS, (loss, bits), strict=True)))
+            case Resumed():
+                self._spool.tags({"slipway.resumed_from": event.name})
+                self._catch_up(event)
+
+    def _catch_up(self, resumed: Resumed) -> None:
+        """Steps of an earlier attempt, or that a killed worker took with it: the checkpoint has them."""
+        from llm.training.history import History  # pyarrow, which a training has loaded by then
+
+        for row in History.of(load(open_store(self._store_url), resumed.name)).rows[self._told :]:
+            known = {name: row[name] for name in (*_AT_STEPS, *_AT_VALIDATIONS) if row[name] is not None}
+            self._spool.metrics(row["step"], known)
+        self._told = max(self._told, resumed.step)
 
 
 def _flat(value: Any, where: str = "") -> Iterator[tuple[str, str]]:

@@ -16,6 +16,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
@@ -25,6 +26,7 @@ from ray._private import ray_constants
 from ray._raylet import AuthenticationTokenLoader, Config  # type: ignore[attr-defined]  # compiled, without stubs
 
 from infra.store.errors import InputError, SlipwayError
+from infra.store.liveness import Owner
 
 _OBJECT_STORE_BYTES: Final = 200_000_000  # ours go through the store: Ray keeps small messages alone
 _GRACE_SECONDS: Final = 5.0
@@ -141,14 +143,7 @@ def _short_folder() -> Path:
 
 def _remember(record: Path, folder: Path, *, ended: bool = False) -> None:
     record.parent.mkdir(parents=True, exist_ok=True)
-    owner = {
-        "host": socket.gethostname(),
-        "pid": os.getpid(),
-        "created": psutil.Process().create_time(),
-        "folder": str(folder),
-        "ended": ended,
-    }
-    record.write_text(json.dumps(owner))
+    record.write_text(json.dumps({"owner": asdict(Owner.here()), "folder": str(folder), "ended": ended}))
 
 
 def _forget(record: Path, folder: Path) -> None:
@@ -160,21 +155,15 @@ def _end_strays(records: Path) -> None:
     """Ends the clusters of processes that are gone, and removes the files of those that ended with an error."""
     for record in records.glob("*.json"):
         try:
-            owner = json.loads(record.read_text())
+            cluster = json.loads(record.read_text())
         except (FileNotFoundError, ValueError):  # another process is just removing or writing it
             continue
-        if owner["host"] != socket.gethostname() or (_is_alive(owner["pid"], owner["created"]) and not owner["ended"]):
+        owner = Owner.read(cluster["owner"])
+        if not (owner.is_gone() or (cluster["ended"] and owner.is_here())):
             continue
-        folder = Path(owner["folder"])
+        folder = Path(cluster["folder"])
         _end(folder, grace=0)
         _forget(record, folder)
-
-
-def _is_alive(pid: int, created: float) -> bool:
-    try:
-        return psutil.Process(pid).create_time() == created
-    except psutil.NoSuchProcess:
-        return False
 
 
 def _stop(folder: Path) -> None:

@@ -23,8 +23,9 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from infra import prefect_server
-from infra.processes import LOOPBACK, Process, free_port, identify, is_alive, last_line, reserve_port, spawn_child
+from infra.processes import LOOPBACK, free_port, last_line, reserve_port, spawn_child
 from infra.store.errors import InputError, SlipwayError
+from infra.store.liveness import Process, identify, is_alive, myself
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
@@ -174,7 +175,7 @@ def connect(home: Path, api_url: str) -> Live:
 
 def run_tags() -> list[str]:
     """By these tags `reconcile` knows which process of which host a run belongs to."""
-    return [_TAG, _host_tag(), _pid_tag(identify() or Process(os.getpid(), "", ""))]
+    return [_TAG, _host_tag(), _pid_tag(myself())]
 
 
 def reconcile() -> list[str]:

@@ -1,4 +1,4 @@
-"""Processes of ours on this machine: known beyond their pid, started to stay or to die with us, and stopped to the last child."""
+"""Processes of ours on this machine: started to stay or to die with us, and stopped to the last child."""
 
 import os
 import signal
@@ -8,10 +8,11 @@ import sys
 import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
+
+from infra.store.liveness import Process, identify, is_alive
 
 LOOPBACK = "127.0.0.1"
 _MARK = "SLIPWAY_SERVICE"  # in the environment of a service and all its children: found again whatever became of their parent
@@ -27,30 +28,6 @@ if os.getppid() == int(sys.argv[1]):
 """
 
 
-@dataclass(frozen=True)
-class Process:
-    """One process, never to be confused with a later one of the same pid.
-
-    started: on Linux clock ticks since `boot`, the kernel's id of this boot; elsewhere seconds since the epoch, and no boot.
-    """
-
-    pid: int
-    started: str
-    boot: str
-
-
-def identify(pid: int | None = None) -> Process | None:
-    """The process of this pid (by default ourselves), or None when there is none; one that ended but was not reaped is none."""
-    pid = os.getpid() if pid is None else pid
-    started = _started(pid)
-    return None if started is None else Process(pid, started, _boot())
-
-
-def is_alive(process: Process) -> bool:
-    """Whether this very process still runs."""
-    return identify(process.pid) == process
-
-
 def spawn_service(argv: Sequence[str], env: Mapping[str, str], log: Path, mark: str) -> Process:
     """Starts a process that outlives us: in a session of its own, its output in `log` (the earlier log becomes `<log>.1`).
 
@@ -59,7 +36,7 @@ def spawn_service(argv: Sequence[str], env: Mapping[str, str], log: Path, mark: 
     popen = _open(argv, {**env, _MARK: mark, _PARENT: ""}, log)
     # It outlives us, so nobody waits for it; if it dies before we do, this thread reaps it.
     threading.Thread(target=popen.wait, name=f"reap {popen.pid}", daemon=True).start()
-    return identify(popen.pid) or Process(popen.pid, "", _boot())
+    return identify(popen.pid) or Process(popen.pid, "", "")
 
 
 def spawn_child(argv: Sequence[str], env: Mapping[str, str], log: Path) -> "subprocess.Popen[bytes]":
@@ -201,22 +178,3 @@ def _signal(process: psutil.Process, number: int) -> None:
         process.send_signal(number)
     except psutil.Error:
         return
-
-
-def _boot() -> str:
-    path = Path("/proc/sys/kernel/random/boot_id")
-    return path.read_text().strip() if path.exists() else ""
-
-
-def _started(pid: int) -> str | None:
-    if not Path("/proc/self/stat").exists():
-        try:
-            process = psutil.Process(pid)
-            return None if process.status() == psutil.STATUS_ZOMBIE else str(process.create_time())
-        except psutil.NoSuchProcess:
-            return None
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
-    except (FileNotFoundError, ProcessLookupError):
-        return None
-    return None if fields[0] in "ZX" else fields[19]

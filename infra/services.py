@@ -19,10 +19,11 @@ from typing import Final, Literal
 import psutil
 
 from infra import prefect_server
-from infra.processes import LOOPBACK, Process, answers, family, is_alive, last_line, marked, reserve_port, spawn_service, stop
+from infra.processes import LOOPBACK, answers, family, last_line, marked, reserve_port, spawn_service, stop
 from infra.settings import Settings
 from infra.store import open_store
 from infra.store.errors import SlipwayError
+from infra.store.liveness import Process, is_alive
 
 _PATIENCE = 10.0  # seconds that a service at work may need for an answer before `up` takes it for stuck
 

@@ -60,6 +60,8 @@ def _run(arguments: list[str]) -> int:
         return 0
     except Exception:
         return _fail(_unexpected(), as_json)
+    if result == INTERRUPTED:  # what Typer makes of a Ctrl-C
+        return _interrupted(as_json)
     return result if isinstance(result, int) else 0
 
 

@@ -12,17 +12,17 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from packaging.requirements import Requirement
 
 from flows.cli.output import emit, size
 from infra import services
-from infra.processes import Process, is_alive
 from infra.settings import Settings
 from infra.store import open_store
 from infra.store.errors import SlipwayError
+from infra.store.lease import Holder
 from infra.tracking.spool import pending, writer_is_gone
 
 _DISTRIBUTION = "slipway-llm"
@@ -173,16 +173,12 @@ def _spool(settings: Settings) -> Check:
 def _leases(settings: Settings) -> Check:
     store = open_store(settings.store)
     records = [json.loads(store.read(entry.name)) for entry in store.list("leases")]
-    held = [record["holder"] for record in records if not record["released"] and record["expires"] > time.time()]
-    left = [holder for holder in held if holder["host"] == os.uname().nodename and not is_alive(_process(holder))]
+    held = [Holder.read(record) for record in records if not record["released"] and record["expires"] > time.time()]
+    left = [holder for holder in held if holder.is_dead()]
     found = f"{len(held) - len(left)} held"
     if left:  # no trouble: whoever needs it next takes it over at once
         found += f", {len(left)} left by a killed run, free for the next"
     return Check("leases", True, found)
-
-
-def _process(holder: dict[str, Any]) -> Process:
-    return Process(int(holder["pid"]), str(holder["started"]), str(holder["boot"]))
 
 
 def _is_healthy(url: str) -> bool:

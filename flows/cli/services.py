@@ -76,9 +76,3 @@ def _status_text(settings: Settings) -> str:
     if any(each[1] in ("dead", "not answering") for each in rows):
         lines.append("\n`slipway up` replaces what does not work, `slipway down` clears it away.")
     return "\n".join(lines)
-
-
-def _row(each: services.ServiceState) -> tuple[str, ...]:
-    uptime = "" if each.uptime is None else duration(each.uptime)
-    memory = "" if each.memory is None else size(each.memory)
-    return each.name, each.state, each.url or "", str(each.pid or ""), uptime, memory

@@ -9,12 +9,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from infra.plots import loss_curve
-from llm.serving.sampling import continue_text
-
 from flows.pipeline.stage import Job, Outcome
 from flows.recipes.recipes import EvaluationConfig
 from flows.work.gates import Gate, champion_gate, ngram_gate
+from infra.plots import loss_curve
 from infra.store.errors import NotFoundError
 from infra.store.manifest import Thing, publish
 from llm.data.tokens import Split, TokenStream
@@ -25,8 +23,10 @@ from llm.evaluation.ngram import NgramModel
 from llm.events import Noted, Progress
 from llm.models.hub import load_model
 from llm.models.llama import Llama
+from llm.serving.sampling import continue_text
 from llm.text.tokenizer import Tokenizer
 from llm.training.history import History
+from llm.training.numerics import fastest_device
 
 _RIVAL_TRAINING_BYTES = 8_000_000  # what the n-gram model and xz learn from at most
 
@@ -76,7 +76,7 @@ def _texts(tokens: Thing, split: Split, max_bytes: int) -> list[str]:
 
 def _load(package: Thing) -> tuple[Llama, Tokenizer]:
     folder = package.folder()
-    return load_model(folder), Tokenizer.load(folder)
+    return load_model(folder).to(fastest_device()), Tokenizer.load(folder)
 
 
 def _score(model: Llama, tokenizer: Tokenizer, documents: Sequence[str]) -> Scores:
@@ -116,7 +116,12 @@ def _evidence(
         "gates": [asdict(gate) for gate in gates],
         "samples": samples,
         "prompts_sha256": [hashlib.sha256(prompt.encode()).hexdigest() for prompt in config.prompts],
-        "hardware": {"machine": platform.machine(), "cores": os.cpu_count(), "python": platform.python_version()},
+        "hardware": {
+            "device": fastest_device(),
+            "machine": platform.machine(),
+            "cores": os.cpu_count(),
+            "python": platform.python_version(),
+        },
     }
 
 

@@ -3,11 +3,10 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from llm.data.corpus import read_corpus
-
 from flows.pipeline.stage import Job, Outcome
 from flows.stages import Splits
 from infra.store.manifest import Thing, content_version, describe, publish
+from llm.data.corpus import read_corpus
 from llm.data.tokens import Splitting, split_documents, token_dtype, write_tokens
 from llm.events import Progress
 from llm.text.tokenizer import Tokenizer

@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import mlflow
-from llm.serving.sampling import continue_text
 
 from llm.models.hub import load_model
+from llm.serving.sampling import continue_text
 from llm.text.tokenizer import Tokenizer
 
 

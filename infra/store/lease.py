@@ -1,18 +1,16 @@
 """Leases: two runs of one stage never work at once, and one that lost its lease cannot publish."""
 
 import json
-import os
-import socket
 import threading
 import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from infra.store.errors import LeaseHeldError, LeaseLostError, NotFoundError
+from infra.store.liveness import Owner, myself
 from infra.store.protocol import Store
 
 _alive_here: set[str] = set()  # nonces of the leases this process holds: one that is not in it belongs to a dead attempt
@@ -20,16 +18,24 @@ _alive_here: set[str] = set()  # nonces of the leases this process holds: one th
 
 @dataclass(frozen=True)
 class Holder:
-    """Who holds a lease. `started` tells a process from a later one with the same pid; `boot` from one before a reboot."""
+    """Who holds a lease: a process, and one of the holds it has had."""
 
-    host: str
-    boot: str
-    pid: int
-    started: str
+    owner: Owner
     nonce: str
 
-    def __str__(self) -> str:
-        return f"process {self.pid} on {self.host}"
+    @classmethod
+    def read(cls, record: dict[str, Any]) -> Self:
+        """Of a lease's record, as `asdict` wrote it."""
+        return cls(Owner.read(record["holder"]["owner"]), record["holder"]["nonce"])
+
+    def is_dead(self) -> bool:
+        """Whether it is certainly gone. One on another machine, even of our machine's name, is judged by its expiry alone."""
+        me = myself()
+        if not self.owner.is_here() or self.owner.process.boot != me.boot:
+            return False
+        if self.owner.process == me:
+            return self.nonce not in _alive_here
+        return self.owner.is_gone()
 
 
 class Lease:
@@ -94,7 +100,7 @@ def lease(store: Store, name: str, *, ttl: float = 60.0, wait: float = 0.0) -> I
     ttl: seconds after which a holder on another host that went silent is taken for dead; one on this host whose process
     is gone is replaced at once. wait: seconds to wait for a holder. Raises LeaseHeldError when it is still held then.
     """
-    me = _holder()
+    me = Holder(Owner.here(), uuid.uuid4().hex)
     _alive_here.add(me.nonce)
     try:
         held = _acquire(store, name, me, ttl, time.monotonic() + wait)
@@ -130,15 +136,15 @@ def _acquire(store: Store, name: str, me: Holder, ttl: float, deadline: float) -
         except NotFoundError:
             continue
         record = json.loads(current.data)
-        holder = Holder(**record["holder"])
-        if record["released"] or record["expires"] < time.time() or _is_dead(holder):
+        holder = Holder.read(record)
+        if record["released"] or record["expires"] < time.time() or holder.is_dead():
             mine = Lease(store, name, me, record["generation"] + 1, ttl)
             if store.replace(_object(name), mine._record(), current.version):
                 return mine
             continue
         if time.monotonic() >= deadline:
             raise LeaseHeldError(
-                f"{holder} is at work on this already",
+                f"{holder.owner} is at work on this already",
                 where=name,
                 mend="Wait for it and start again (its result will be reused), or pass --wait SECONDS.",
             )
@@ -147,36 +153,3 @@ def _acquire(store: Store, name: str, me: Holder, ttl: float, deadline: float) -
 
 def _object(name: str) -> str:
     return f"leases/{name}.json"
-
-
-def _holder() -> Holder:
-    return Holder(socket.gethostname(), _boot(), os.getpid(), _started(os.getpid()) or "", uuid.uuid4().hex)
-
-
-def _is_dead(holder: Holder) -> bool:
-    """Whether the holder is certainly gone; a holder on another machine is judged by its expiry alone."""
-    if holder.host != socket.gethostname() or holder.boot != _boot():
-        return False
-    if holder.pid == os.getpid():
-        return holder.nonce not in _alive_here
-    return _started(holder.pid) != holder.started
-
-
-def _boot() -> str:
-    path = Path("/proc/sys/kernel/random/boot_id")
-    return path.read_text().strip() if path.exists() else ""
-
-
-def _started(pid: int) -> str | None:
-    """The start time of a process, or None when there is none (a zombie counts as none)."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
-    except FileNotFoundError:
-        if Path("/proc").exists():
-            return None
-        try:
-            os.kill(pid, 0)
-        except ProcessLookupError:
-            return None
-        return ""
-    return None if fields[0] == "Z" else fields[19]

@@ -7,7 +7,6 @@ import json
 import logging
 import os
 import re
-import socket
 import time
 import uuid
 from collections.abc import Iterator, Mapping
@@ -15,10 +14,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-import psutil
 from filelock import FileLock
 
 from infra.store.errors import InputError
+from infra.store.liveness import Owner
 
 Status = Literal["FINISHED", "FAILED", "KILLED"]
 _log = logging.getLogger(__name__)
@@ -42,8 +41,7 @@ class Spool:
 
     def open(self, experiment: str, *, tags: Mapping[str, str] | None = None, params: Mapping[str, str] | None = None) -> None:
         """Opens the run under an experiment's name. This process is its writer: gone without `close`, it was killed."""
-        writer = {"host": socket.gethostname(), "pid": os.getpid(), "started": psutil.Process().create_time()}
-        facts = {"run": self.run, "nonce": uuid.uuid4().hex, "experiment": experiment, "writer": writer}
+        facts = {"run": self.run, "nonce": uuid.uuid4().hex, "experiment": experiment, "writer": asdict(Owner.here())}
         self._append("opened", **facts, tags=dict(tags or {}), params=dict(params or {}))
 
     def metrics(self, step: int, values: Mapping[str, float]) -> None:
@@ -152,13 +150,7 @@ def writer_is_gone(spool: Path) -> bool:
     """Whether the process that opened the run has certainly ended; on another host nobody can tell, so False."""
     first = next(records(spool), None)
     writer = first[0].get("writer") if first else None
-    if writer is None or writer["host"] != socket.gethostname():
-        return False
-    try:
-        process = psutil.Process(writer["pid"])
-        return process.status() == psutil.STATUS_ZOMBIE or abs(process.create_time() - writer["started"]) > 1.0
-    except psutil.NoSuchProcess:
-        return True
+    return writer is not None and Owner.read(writer).is_gone()
 
 
 def _beside(spool: Path, suffix: str) -> Path:

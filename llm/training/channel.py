@@ -1,7 +1,7 @@
 """Events on their way from a worker to the driver, as small objects in the store: its URL is all that the two share.
 
 A worker that is killed takes the last second of its events with it. The one that goes on in its place trains again from the
-last checkpoint, and sends those steps again: an observer may see a step twice.
+last checkpoint: an observer may see a step twice, or find it only in the history of the checkpoint that `Resumed` names.
 """
 
 import json

@@ -14,11 +14,9 @@ from torch import Tensor, nn
 from infra.store.errors import InputError
 from infra.store.manifest import Thing, publish
 from infra.store.protocol import Store
-from llm.training.history import History
+from llm.training.history import FILE, History
 from llm.training.resume import finished, remove
 from llm.training.topology import ALONE, Topology
-
-_HISTORY = "history.parquet"
 
 
 @dataclass(frozen=True)
@@ -38,7 +36,7 @@ class Checkpoints:
         folder = self.scratch / f"step-{step:08d}"
         _quietly(dcp.save, state, checkpoint_id=folder, no_dist=topology.world == 1)
         if topology.leads:
-            history.write(folder / _HISTORY)
+            history.write(folder / FILE)
             publish(self.store, name, folder, {**facts, "step": step})
             shutil.rmtree(folder, ignore_errors=True)
             self._remove_old()
@@ -63,9 +61,8 @@ def restore(checkpoint: Thing, state: dict[str, Tensor], expected: Mapping[str, 
                 where=checkpoint.uri,
                 mend="Start over with --force pretrain.",
             )
-    folder = checkpoint.folder()
-    _quietly(dcp.load, state, checkpoint_id=folder, no_dist=not torch.distributed.is_initialized())
-    return History.read(folder / _HISTORY)
+    _quietly(dcp.load, state, checkpoint_id=checkpoint.folder(), no_dist=not torch.distributed.is_initialized())
+    return History.of(checkpoint)
 
 
 def restore_model(checkpoint: Thing, model: nn.Module) -> None:

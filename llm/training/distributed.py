@@ -47,8 +47,9 @@ def pretrain_on_workers(job: PretrainJob, workers: int, observe: Observer, *, em
     """`pretrain` on `workers` of the connected Ray cluster (`infra.cluster.connect`), gloo between CPUs and nccl between GPUs.
 
     embedded: the cluster lives on this machine and ends with us, so that what guards a shared one is left out.
-    observe: called in another thread while this one waits; told a step again when a worker died and training went back
-    to the last checkpoint. Raises what the loop raised in a worker if that is a SlipwayError, else WorkersError.
+    observe: called in another thread while this one waits. When a worker died and training went back to the last checkpoint,
+    it is told steps again, or not at all of those that were on their way: they stand in the checkpoint that `Resumed` names.
+    Raises what the loop raised in a worker if that is a SlipwayError, else WorkersError.
     """
     store = open_store(job.store_url)
     _check_room(job, workers, embedded=embedded)
@@ -67,7 +68,7 @@ def pretrain_on_workers(job: PretrainJob, workers: int, observe: Observer, *, em
         _fit(trainer)
     last = newest(store, (*job.earlier_runs, job.run))
     assert last is not None, "training ends with a checkpoint"
-    return History.read(last.path("history.parquet"))
+    return History.of(last)
 
 
 def _work(config: Mapping[str, Any]) -> None:

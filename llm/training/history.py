@@ -8,8 +8,10 @@ from typing import Any, Final
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from infra.store.manifest import Thing
 from llm.events import StepDone, Validated
 
+FILE: Final = "history.parquet"  # in a checkpoint
 STEPS: Final = pa.schema(
     [
         ("step", pa.int64()),
@@ -65,6 +67,11 @@ class History:
     @classmethod
     def read(cls, path: Path) -> "History":
         return cls(pq.read_table(path).to_pylist())
+
+    @classmethod
+    def of(cls, checkpoint: Thing) -> "History":
+        """The rows up to a checkpoint."""
+        return cls.read(checkpoint.path(FILE))
 
     def series(self, column: str) -> Iterable[tuple[int, float]]:
         return ((row["step"], row[column]) for row in self.rows if row[column] is not None)

@@ -26,7 +26,7 @@ class Numerics:
     @classmethod
     def decide(cls, precision: Literal["auto", "fp32", "bf16"]) -> Self:
         """For this machine. `auto` takes bf16 where it was measured to be faster: on CUDA, and on CPUs with bf16 instructions."""
-        device: Literal["cpu", "cuda"] = "cuda" if torch.cuda.is_available() else "cpu"
+        device = fastest_device()
         fast = device == "cuda" or "avx512_bf16" in _cpu_flags() or "amx_bf16" in _cpu_flags()
         if precision == "auto":
             chosen: Literal["fp32", "bf16"] = "bf16" if fast else "fp32"
@@ -58,6 +58,11 @@ class Numerics:
 
     def document(self) -> dict[str, Any]:
         return asdict(self)
+
+
+def fastest_device() -> Literal["cpu", "cuda"]:
+    """Where a model is put when nothing was recorded."""
+    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def _cpu_flags() -> frozenset[str]:

@@ -62,11 +62,13 @@ def test_of_two_runs_of_one_recipe_at_once_only_one_trains(slipway: Slipway, tex
     text(slipway.folder / "text.txt")
     first = slipway.start(*PRETRAIN)
     wait_for_checkpoint(slipway, first)
+    first.send_signal(signal.SIGSTOP)  # at work still when the second comes, however fast this machine is
     second = slipway(*PRETRAIN)
     assert second.code == 5
     error = second.json()["error"]
     assert error["code"] == "lease-held"
     assert str(first.pid) in error["what"]
+    first.send_signal(signal.SIGCONT)
     waited = slipway(*PRETRAIN, "--wait", "300")
     assert waited.code == 0, waited.err
     out, err = first.communicate(timeout=300)

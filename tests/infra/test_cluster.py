@@ -86,7 +86,7 @@ def test_a_cluster_leaves_no_process_and_no_file_and_gives_the_signals_back(tmp_
             assert (folder / "session_latest").exists()
             assert not [name for name in os.environ if name.startswith("RAY_AUTH")]  # the token is not for what else we start
             assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == handlers
-        assert not any(process.is_running() for process in processes)
+        assert gone(processes)
         assert not folder.exists()
         assert folders(tmp_path) == []
 
@@ -127,7 +127,7 @@ def test_the_next_run_ends_what_a_killed_one_left(running: tuple[subprocess.Pope
     process.kill()
     process.wait()
     with connect(None, cpus=1, home=tmp_path):
-        assert not any(stray.is_running() for stray in processes)
+        assert gone(processes)
         assert not folder.exists()
         assert len(folders(tmp_path)) == 1
 

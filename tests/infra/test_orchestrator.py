@@ -16,9 +16,10 @@ import pytest
 
 from infra import orchestrator, prefect_server, services
 from infra.orchestrator import OrchestratorError, connect, prepare_environment, run_tags, start_embedded
-from infra.processes import identify, reserve_port
+from infra.processes import reserve_port
 from infra.settings import Settings
 from infra.store.errors import InputError
+from infra.store.liveness import identify
 
 # A command of ours: a flow of three tasks; "sleep" stays in the last one, "fail" raises there.
 DRIVER = """

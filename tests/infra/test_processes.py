@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
-import psutil
 import pytest
 
-from infra.processes import LOOPBACK, Process, family, identify, is_alive, last_line, marked, reserve_port, spawn_service, stop
+from infra.processes import LOOPBACK, family, last_line, marked, reserve_port, spawn_service, stop
+from infra.store.liveness import Process, identify, is_alive
 
 CHILD = """
 import signal, sys, time
@@ -81,26 +81,11 @@ def test_ctrl_c_does_not_reach_a_child_that_must_hear_the_last_word(tmp_path: Pa
     assert until(lambda: identify(child) is None, seconds=3)
 
 
-def test_a_later_process_with_the_same_pid_is_not_taken_for_the_recorded_one() -> None:
-    me = identify()
-    assert me is not None
-    assert is_alive(me)
-    assert not is_alive(replace(me, started="1"))
-    assert not is_alive(replace(me, boot="another boot"))
-    assert not family(replace(me, started="1"))
-
-
-def test_a_dead_process_that_nobody_reaped_is_dead() -> None:
-    process = subprocess.Popen([sys.executable, "-c", ""])
-    assert until(lambda: psutil.Process(process.pid).status() == psutil.STATUS_ZOMBIE)
-    assert identify(process.pid) is None
-    process.wait()
-
-
 def test_stopping_a_service_ends_children_that_left_its_session(tmp_path: Path, mark: str) -> None:
     service = spawn_service([sys.executable, "-c", SERVICE], os.environ, tmp_path / "log", mark)
     assert until(lambda: last_line(tmp_path / "log") == "at work")
     assert len(family(service)) == 2
+    assert not family(replace(service, started="1"))  # a later process of the same pid
     assert stop(family(service)) == 2
     assert not is_alive(service)
     assert not marked(mark)

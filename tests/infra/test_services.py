@@ -16,9 +16,10 @@ from pathlib import Path
 import pytest
 
 from infra import services
-from infra.processes import LOOPBACK, is_alive, marked, reserve_port, stop
+from infra.processes import LOOPBACK, marked, reserve_port, stop
 from infra.services import Endpoints, Service, ServiceError, down, live_endpoints, state, up, with_services
 from infra.settings import Settings
+from infra.store.liveness import is_alive
 
 # Answers as a server does; like MLflow's it leaves the work to a child.
 FAKE = """

@@ -80,7 +80,7 @@ def test_runs_never_shipped_and_leases_left_behind_are_counted(home: Path, capsy
     store = open_store(str(home / "store"))
     with lease(store, "pretrain-1"):
         left = json.loads(store.read("leases/pretrain-1.json"))
-        left["holder"]["pid"] = NOBODY
+        left["holder"]["owner"]["process"]["pid"] = NOBODY
         store.write("leases/evaluate-1.json", json.dumps(left).encode())
         code, checks = examine(capsys)
     assert code == 0  # it may still be under way

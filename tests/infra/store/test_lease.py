@@ -66,7 +66,7 @@ def test_a_silent_holder_on_another_machine_is_replaced_after_its_time(store: Fo
     with lease(store, "work"):
         pass
     record = json.loads(store.read("leases/work.json"))
-    record["holder"]["host"] = "elsewhere"
+    record["holder"]["owner"]["host"] = "elsewhere"
     store.write("leases/work.json", json.dumps({**record, "released": False, "expires": time.time() + 60}).encode())
     with pytest.raises(LeaseHeldError), lease(store, "work"):
         pass
@@ -117,7 +117,7 @@ def test_this_process_is_told_apart_from_a_later_one_with_its_number(store: Fold
     with lease(store, "work"):
         pass
     record = json.loads(store.read("leases/work.json"))
-    record["holder"] |= {"pid": os.getppid(), "started": "1", "nonce": "old"}
+    record["holder"]["owner"]["process"] |= {"pid": os.getppid(), "started": "1"}
     store.write("leases/work.json", json.dumps({**record, "released": False, "expires": time.time() + 60}).encode())
     with lease(store, "work") as mine:
         assert mine.generation == 2

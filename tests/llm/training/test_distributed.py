@@ -96,7 +96,9 @@ def test_kill_9_of_a_worker_costs_time_and_nothing_else(make_job: MakeJob) -> No
     assert len(killed) == len(resumed) == 1
     assert resumed[0] in (100, 200, 300)
     assert losses(history) == losses(undisturbed)
-    assert {event.step: event.loss for event in seen if isinstance(event, StepDone)} == dict(enumerate(losses(history), start=1))
+    told = {event.step: event.loss for event in seen if isinstance(event, StepDone)}
+    assert told.items() <= dict(enumerate(losses(history), start=1)).items()
+    assert told.keys() >= set(range(resumed[0] + 1, 401))  # what came before stands in the checkpoint
 
 
 @pytest.mark.slow
