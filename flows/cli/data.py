@@ -23,7 +23,7 @@ def show(
         "name": thing.prefix.split("/")[1],
         "version": thing.version,
         "uri": thing.uri,
-        "bytes": thing.bytes(),
+        "stored_bytes": thing.bytes(),
         "files": len(thing.files),
         **thing.facts,
     }
@@ -43,15 +43,14 @@ def _find(store: Store, name: str) -> Thing:
 
 
 def _text(document: dict[str, Any]) -> str:
-    lines = [
-        f"{document['name']}/{document['version']}: {document['kind']}, {size(document['bytes'])} in {document['files']} files"
-    ]
+    head = f"{document['name']}/{document['version']}: {document['kind']}"
+    lines = [f"{head}, {size(document['stored_bytes'])} in {document['files']} file{'s' * (document['files'] != 1)}"]
     lines += [
         f"  {split}: {counts['documents']:,} documents, {counts['tokens']:,} tokens, {size(counts['bytes'])}"
         for split, counts in document.get("splits", {}).items()
     ]
     if "rows" in document:
-        lines.append(f"  {document['rows']:,} documents")
+        lines.append(f"  {document['rows']:,} documents, {size(document['bytes'])} of text")
     lines += [
         f"  {key}: {document[key]}"
         for key in ("licence", "interpreter", "vocabulary", "split_by", "corpus", "duplicates")

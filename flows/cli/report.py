@@ -1,11 +1,15 @@
 """What a person, or a program, is told at the end of a flow: a line a stage, and where to look next."""
 
+import shutil
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from textwrap import wrap
 from typing import Any
 
 from flows.cli.output import duration, size, table
 from flows.pipeline.session import Walked
+from flows.work.card import one_line
 
 
 def flow_document(flow: str, walked: Sequence[Walked]) -> dict[str, Any]:
@@ -72,22 +76,24 @@ def look_next(walked: Sequence[Walked]) -> str:
     """The continuations, the picture, and the commands that go on from here."""
     results = {each.stage.name: each.result for each in walked}
     lines = ["", "How the model goes on (a few million parameters, minutes of training: grammar, not knowledge):"]
-    lines += [
-        f"  {sample['prompt']}|{' '.join(sample['text'].split(' '))}".replace("\n", "\n    ")
-        for sample in results["evaluate"]["samples"]
-    ]
-    picture = results["evaluate"]["loss_curve"]
-    model = results["register"]["model"]
-    lines += [
-        "",
-        "Where to look next:",
-        *([f"  {_near(picture):<44} the loss curve"] if picture else []),
-        f"  {f'slipway models show {model}':<44} the model's card",
-        f"  {'slipway run lifecycle --plan':<44} what would run again, and why",
-        f"  {'slipway demo --data YOUR-TEXT':<44} the same on your own .txt, .md or .jsonl",
-        f"  {'slipway up':<44} Prefect's and MLflow's pages on this machine",
-    ]
-    return "\n".join(lines)
+    for sample in results["evaluate"]["samples"]:
+        lines += wrap(f"{sample['prompt']}|{one_line(sample['text'])}", 100, initial_indent="  ", subsequent_indent="    ")
+    slipway, picture = _command(), results["evaluate"]["loss_curve"]
+    places = {
+        **({"the loss curve": _near(picture)} if picture else {}),
+        "the model's card": f"{slipway} models show {results['register']['model']}",
+        "what would run again, and why": f"{slipway} run lifecycle --plan",
+        "the same on your own text": f"{slipway} demo --data PATH",
+        "Prefect's and MLflow's pages": f"{slipway} up",
+    }
+    return "\n".join([*lines, "", "Where to look next:", *(f"  {what:<31}{where}" for what, where in places.items())])
+
+
+def _command() -> str:
+    """As it can be called from here: by its name where that finds this very installation, else by its path."""
+    ours = Path(sys.executable).with_name("slipway")
+    found = shutil.which("slipway")
+    return "slipway" if found and ours.exists() and ours.samefile(found) else _near(str(ours))
 
 
 def _near(path: str) -> str:

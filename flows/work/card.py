@@ -1,6 +1,6 @@
 """The model card: what a reviewer reads on the registry's page, rendered from evidence and lineage."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 
@@ -23,15 +23,16 @@ def card(name: str, evidence: Mapping[str, Any], lineage: Mapping[str, Any]) -> 
         "",
         "## Where it comes from",
         *(f"- {label}: `{lineage[key]}`" for key, label in _ORIGINS.items() if lineage.get(key)),
-        *(f"- text: {source['name']}, sha256 `{source['sha256'][:12]}`" for source in lineage.get("sources", [])[:5]),
+        *_sources(lineage.get("sources", [])),
         "",
         "## How it goes on",
-        *(f"- **{sample['prompt']}**{_quoted(sample['text'])}" for sample in evidence["samples"]),
+        *(f"- **{sample['prompt']}**{one_line(sample['text'])[:200]}" for sample in evidence["samples"]),
     ]
     return "\n".join(lines)
 
 
 _ROWS = {"model": "this model", "champion": "the champion", "ngram": "order-3 n-gram model", "xz": "xz"}
+_NAMED = 5  # of more files than these, the card gives the count
 _ORIGINS = {
     "run": "run",
     "package": "package",
@@ -47,5 +48,13 @@ def _interval(measured: Mapping[str, Any]) -> str:
     return f" (95 % interval {measured['low']:.3f} to {measured['high']:.3f})" if known else ", too few for an interval"
 
 
-def _quoted(text: str) -> str:
-    return " ".join(text.split())[:200]
+def _sources(sources: Sequence[Mapping[str, Any]]) -> list[str]:
+    if len(sources) > _NAMED:
+        total = sum(source["bytes"] for source in sources)
+        return [f"- text: {len(sources):,} files, {total:,} bytes; `lineage.json` has the sha256 of each"]
+    return [f"- text: {source['name']}, sha256 `{source['sha256'][:12]}`" for source in sources]
+
+
+def one_line(text: str) -> str:
+    """A continuation on one line; the space it begins with, if any, belongs to the sentence."""
+    return " " * text[:1].isspace() + " ".join(text.split())
