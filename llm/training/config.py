@@ -26,7 +26,7 @@ class TrainingConfig:
     """Tokens in one row: the longest context the model learns to use."""
     seed: Annotated[int, Bounds(ge=0)] = 1
     """Decides the initial weights and the order of the data."""
-    learning_rate: Annotated[float, Bounds(gt=0)] = 3e-3
+    learning_rate: Annotated[float, Bounds(gt=0)] = 1e-3
     """The highest learning rate, after warm-up."""
     warmup_share: Annotated[float, Bounds(ge=0, lt=1)] = 0.03
     """Share of the steps in which the learning rate rises from 0."""
