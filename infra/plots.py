@@ -103,7 +103,7 @@ def _draw_bits_per_byte(
     if points := [(step, value) for step, value in validation if np.isfinite(value)]:
         x, y = zip(*points, strict=True)
         axes.plot(x, y, color=_VALIDATION, linewidth=1.8, marker="o", markersize=4 if len(x) < 40 else 0, clip_on=False)
-        labels.append((f"{y[-1]:.2f} this model", y[-1], _VALIDATION))
+        labels.append((f"{y[-1]:.2f} validation", y[-1], _VALIDATION))
     _label(axes, labels)
 
 

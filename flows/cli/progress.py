@@ -10,6 +10,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from flows.cli.output import duration, table
+from flows.work.card import one_line
 from llm import events
 
 _LOG_SECONDS = 15.0  # between two progress lines in a log
@@ -73,7 +74,7 @@ class Terminal:
             case events.Validated():
                 self._print(f"  step {event.step:,}: {event.bits_per_byte:.3f} bits per byte on validation (loss {event.loss:.3f})")
             case events.Sampled():
-                self._print(f"  sample: {event.prompt}{' '.join(event.text.split())}")
+                self._print(f"  sample: {event.prompt}|{one_line(event.text)}")
             case events.Resumed():
                 self._print(f"  going on after step {event.step:,}, from {event.name}")
             case events.Noted():

@@ -53,8 +53,8 @@ class EvaluationConfig:
 
     __pydantic_config__: ClassVar[dict[str, object]] = FORM
 
-    prompts: tuple[str, ...] = ("Return the", "The following", "This module provides")
-    """Beginnings that the model continues, for people to read."""
+    prompts: tuple[str, ...] = ()
+    """Beginnings that the model continues, for people to read. Empty: those of three held-out documents."""
     new_tokens: Annotated[int, Bounds(ge=1)] = 40
     """Tokens of each continuation."""
     max_bytes: Annotated[int, Bounds(ge=1)] = 1_000_000

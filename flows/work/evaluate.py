@@ -28,6 +28,7 @@ from llm.text.tokenizer import Tokenizer
 from llm.training.history import History
 from llm.training.numerics import fastest_device
 
+_PROMPT_WORDS = 4
 _RIVAL_TRAINING_BYTES = 8_000_000  # what the n-gram model and xz learn from at most
 
 
@@ -45,7 +46,7 @@ def work(job: Job, config: EvaluationConfig) -> Outcome:
         measured["champion"] = bits_per_byte(champion)
         gates.append(champion_gate(paired_difference(scores, champion), config.max_regression))
     compressed = {"xz": xz(held_out), "xz_after_training_text": xz_after(training, held_out)}
-    samples = _samples(job, config, model, tokenizer)
+    samples = _samples(job, config.prompts or _beginnings(held_out), config.new_tokens, model, tokenizer)
     evidence = _evidence(job, config, measured, compressed, gates, samples)
     folder = job.scratch / "evidence"
     folder.mkdir()
@@ -83,18 +84,18 @@ def _score(model: Llama, tokenizer: Tokenizer, documents: Sequence[str]) -> Scor
     return score_documents(model, tokenizer, documents, context_length=model.config.context_length, batch_size=16)
 
 
-def _samples(job: Job, config: EvaluationConfig, model: Llama, tokenizer: Tokenizer) -> list[dict[str, str]]:
+def _beginnings(documents: Sequence[str]) -> tuple[str, ...]:
+    """The first words of three documents from all over the held-out ones."""
+    places = sorted({0, len(documents) // 3, 2 * len(documents) // 3})
+    return tuple(" ".join(documents[place].split()[:_PROMPT_WORDS]) for place in places)
+
+
+def _samples(job: Job, prompts: Sequence[str], new_tokens: int, model: Llama, tokenizer: Tokenizer) -> list[dict[str, str]]:
     found = []
-    for done, prompt in enumerate(config.prompts):
-        found.append(
-            {
-                "prompt": prompt,
-                "text": continue_text(
-                    model, tokenizer, prompt, max_new_tokens=config.new_tokens, temperature=0.7, top_p=0.9, seed=1
-                ),
-            }
-        )
-        job.observe(Progress("continuing", done + 1, len(config.prompts), "sentences"))
+    for prompt in prompts:
+        text = continue_text(model, tokenizer, prompt, max_new_tokens=new_tokens, temperature=0.7, top_p=0.9, seed=1)
+        found.append({"prompt": prompt, "text": text})
+        job.observe(Progress("continuing", len(found), len(prompts), "sentences"))
     return found
 
 
@@ -115,7 +116,7 @@ def _evidence(
         | {name: {"value": value} for name, value in compressed.items()},
         "gates": [asdict(gate) for gate in gates],
         "samples": samples,
-        "prompts_sha256": [hashlib.sha256(prompt.encode()).hexdigest() for prompt in config.prompts],
+        "prompts_sha256": [hashlib.sha256(sample["prompt"].encode()).hexdigest() for sample in samples],
         "hardware": {
             "device": fastest_device(),
             "machine": platform.machine(),
@@ -126,19 +127,19 @@ def _evidence(
 
 
 def _draw(job: Job, package: Thing, measured: dict[str, Interval], compressed: dict[str, float], picture: Path) -> None:
-    """The run's loss curve again, now with the rivals as lines; a base model from elsewhere has no curve."""
+    """The run's loss curve again, now with the test documents' scores as lines; a base model from elsewhere has no curve."""
     try:
         metrics = job.store.get_file(f"{package.prefix.removesuffix('/artifacts/package')}/metrics.parquet")
     except NotFoundError:
         return
     history = History.read(metrics)
     steps, losses = zip(*history.series("loss"), strict=True)
-    references = {"order-3 n-gram": measured["ngram"].value, "xz": compressed["xz"]}
+    scores = {"this model": measured["model"].value, "order-3 n-gram": measured["ngram"].value, "xz": compressed["xz"]}
     loss_curve(
         steps,
         losses,
         picture,
         validation=list(history.series("validation_bits_per_byte")),
-        references=references,
+        references={f"{name}, test": value for name, value in scores.items()},
         title="Pretraining",
     )

@@ -42,7 +42,7 @@ def work(job: Job, config: PretrainConfig) -> Outcome:
             training=training,
             steps=steps,
             numerics=numerics,
-            prompt="The ",
+            prompt="The",
         ),
     )
     job.still_ours()
