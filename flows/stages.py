@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from flows.pipeline.session import Walked
 from flows.pipeline.stage import Input, Reference, Stage
 from flows.recipes.recipes import EvaluationConfig, PretrainConfig, RegistrationConfig, TokenizerConfig
+from infra.settings import Settings
 from infra.store.fingerprint import RUNTIME
 from infra.store.protocol import Store
 from llm.data.config import DataConfig, Expectations
@@ -62,10 +63,17 @@ def prepare_data(data: DataConfig, tokenizer: TokenizerConfig, corpus: Walked, b
 def pretrain(config: PretrainConfig, tokens: Walked) -> Stage:
     """A model package, trained from scratch."""
 
+    def check_cluster(settings: Settings) -> None:
+        if config.training.workers and settings.ray_address:
+            from infra.cluster import check_address  # Ray, two seconds, which only workers are worth
+
+            check_address(settings.ray_address)
+
     def check_resumable(store: Store, runs: tuple[str, ...]) -> None:
         newest(store, runs)
 
-    return Stage("pretrain", "flows.work.pretrain:work", config, {"tokens": tokens["tokens"]}, preflight=check_resumable)
+    inputs = {"tokens": tokens["tokens"]}
+    return Stage("pretrain", "flows.work.pretrain:work", config, inputs, needs=check_cluster, preflight=check_resumable)
 
 
 def evaluate(config: EvaluationConfig, package: Input, tokens: Walked, champion: Reference | None) -> Stage:

@@ -56,6 +56,26 @@ def connect(address: str | None, *, cpus: int, home: Path) -> AbstractContextMan
     return _embedded(cpus, home) if address is None else _joined(address)
 
 
+def check_address(address: str) -> None:
+    """Raises InputError, within seconds, when nobody listens at `host:port`: Ray itself knocks for minutes."""
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdecimal() or "/" in host:
+        raise InputError(
+            "that is no address of a Ray cluster",
+            where=f"RAY_ADDRESS={address}",
+            mend="Give the host and port of its head, such as 10.0.0.7:6379, or unset it to train on this machine.",
+        )
+    try:
+        socket.create_connection((host, int(port)), timeout=_KNOCK_SECONDS).close()
+    except (OSError, OverflowError) as error:
+        raise _silent(address, error) from None
+
+
+def _silent(address: str, error: Exception) -> InputError:
+    mend = "Start the cluster, set RAY_AUTH_MODE and RAY_AUTH_TOKEN as it has them, or unset RAY_ADDRESS to train on this machine."
+    return InputError(f"no Ray cluster answers there ({_reason(error)})", where=f"RAY_ADDRESS={address}", mend=mend)
+
+
 @contextmanager
 def _embedded(cpus: int, home: Path) -> Iterator[None]:
     records = home / "ray"
@@ -96,23 +116,12 @@ def _start(cpus: int, folder: Path) -> None:
 
 @contextmanager
 def _joined(address: str) -> Iterator[None]:
-    where = f"RAY_ADDRESS={address}"
-    host, _, port = address.rpartition(":")
-    if not host or not port.isdecimal() or "/" in host:
-        raise InputError(
-            "that is no address of a Ray cluster",
-            where=where,
-            mend="Give the host and port of its head, such as 10.0.0.7:6379, or unset it to train on this machine.",
-        )
+    check_address(address)
     try:
-        socket.create_connection((host, int(port)), timeout=_KNOCK_SECONDS).close()  # Ray itself knocks for minutes
         with _environment({"RAY_BACKEND_LOG_LEVEL": "error"}):  # else it says each second of twenty that a token is wrong
             _initialise(address=address)
     except Exception as error:
-        mend = (
-            "Start the cluster, set RAY_AUTH_MODE and RAY_AUTH_TOKEN as it has them, or unset RAY_ADDRESS to train on this machine."
-        )
-        raise InputError(f"no Ray cluster answers there ({_reason(error)})", where=where, mend=mend) from error
+        raise _silent(address, error) from error
     try:
         with _environment(_TRAIN):
             yield

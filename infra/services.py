@@ -233,11 +233,11 @@ def _endpoints(found: Mapping[str, Started], started: tuple[str, ...] = ()) -> E
 
 
 def _recorded(home: Path) -> dict[str, Started]:
-    """What `services.json` says; a damaged one says nothing, and the marks find what it knew."""
+    """What `services.json` says; one that is damaged or cannot be read says nothing, and the marks find what it knew."""
     try:
         entries = json.loads(_path(home).read_text())["services"]
         return {name: Started(entry["port"], Process(**entry["process"])) for name, entry in entries.items()}
-    except (FileNotFoundError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError):
         return {}
 
 

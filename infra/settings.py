@@ -3,8 +3,11 @@
 from pathlib import Path
 from typing import Self
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from infra.store import open_store
+from infra.store.errors import InputError, StoreError
 
 
 class Settings(BaseSettings):
@@ -27,7 +30,21 @@ class Settings(BaseSettings):
 
     @classmethod
     def load(cls) -> Self:
-        return cls()
+        """From the environment. Raises InputError naming every variable whose value is none."""
+        try:
+            return cls()
+        except ValidationError as error:
+            wrong = {str(found["loc"][0]): f"{found['input']!r}: {found['msg'].lower()}" for found in error.errors()}
+            what = "; ".join(f"{name} is {problem}" for name, problem in wrong.items())
+            raise InputError(what, where="environment", mend=f"Mend or unset {' and '.join(wrong)}.") from None
+
+    def check_home(self) -> None:
+        """Raises InputError unless the home can be written; leaves nothing behind."""
+        try:
+            open_store(str(self.home)).check_writable()
+        except StoreError as error:
+            what = f"the home {error.what.removeprefix('the store ')}"
+            raise InputError(what, where=str(self.home), mend="Set SLIPWAY_HOME to a folder that can be written.") from None
 
     def model_post_init(self, context: object) -> None:
         object.__setattr__(self, "home", self.home.expanduser().absolute())

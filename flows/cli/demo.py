@@ -17,8 +17,8 @@ from infra.settings import Settings
 
 def demo(
     data: Annotated[
-        str, typer.Option(metavar="PATH", help="Your own text: .txt, .md or .jsonl, plain or .gz, a file or a folder.")
-    ] = "",
+        str | None, typer.Option(metavar="PATH", help="Your own text: .txt, .md or .jsonl, plain or .gz, a file or a folder.")
+    ] = None,
     keep: Annotated[
         bool, typer.Option("--keep", help="Leave Prefect's and MLflow's servers up to look at; `slipway down` stops them.")
     ] = False,
@@ -26,7 +26,7 @@ def demo(
 ) -> None:
     """The whole way from text to a registered model, in minutes, with nothing to start beforehand."""
     entry = FLOWS["lifecycle"]
-    recipe = load_recipe(entry.recipe, "tiny", [f"data.path={data}"] if data else ())
+    recipe = load_recipe(entry.recipe, "tiny", () if data is None else [f"data.path={data}"])
     settings = Settings.load()
     if keep:
         up(settings)

@@ -2,6 +2,7 @@
 
 import json
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -35,14 +36,18 @@ def print_error(error: SlipwayError, as_json: bool, *, code: str = "") -> None:
 
 
 def keep_traceback(text: str) -> Path:
-    """Writes a traceback beside the other logs and returns its path."""
+    """Writes a traceback beside the other logs, or where that fails among the temporary files, and returns its path."""
     from infra.settings import Settings  # only where something went wrong
 
-    folder = Settings.load().home / "logs"
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"error-{time.strftime('%Y%m%d-%H%M%S')}.txt"
-    path.write_text(text)
-    return path
+    name = f"error-{time.strftime('%Y%m%d-%H%M%S')}.txt"
+    try:
+        folder = Settings.load().home / "logs"
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+    except (OSError, SlipwayError):
+        folder = Path(tempfile.mkdtemp(prefix="slipway-"))
+        (folder / name).write_text(text)
+    return folder / name
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:

@@ -116,8 +116,10 @@ def look(session: Session, stage: Stage) -> Walked:
 def preflight(session: Session, plan: Sequence[Walked]) -> None:
     """Looks, before anything is started or written, at all that the stages to run would stumble over."""
     session.store.check_writable()
+    session.settings.check_home()
     for walked in plan:
         if walked.state == "would run":
+            walked.stage.needs(session.settings)
             for given in walked.stage.inputs.values():
                 if isinstance(given, Reference):
                     load(session.store, given.prefix).check()

@@ -35,6 +35,7 @@ class Stage:
     """What is to be done. `work` is a function of (Job, settings), named and not imported: a plan loads nothing heavy.
 
     settings: any value `infra.store.fingerprint.identity` takes; its RUNTIME fields do not bear on the key.
+    needs: looks, before anything is started, whether this machine has what the work needs.
     preflight: looks, before anything is started, at what the work would stumble over; gets the ids of earlier attempts.
     gone: says why a recorded result is no longer there, where the store alone cannot tell.
     """
@@ -43,6 +44,7 @@ class Stage:
     work: str
     settings: Any
     inputs: Mapping[str, Input] = field(default_factory=dict)
+    needs: Callable[[Settings], None] = lambda settings: None
     preflight: Callable[[Store, tuple[str, ...]], None] = lambda store, runs: None
     gone: Callable[[Mapping[str, Any]], str] = lambda result: ""
 

@@ -3,20 +3,21 @@
 import gzip
 import json
 import os
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
 
-from tests.e2e.conftest import FAST, Slipway
+from infra.tracking.spool import pending
+from tests.e2e.conftest import FAST, NO_CHANGE, Slipway
 
 Write = Callable[[Path], Path]
 
 
-def refused(slipway: Slipway, *words: str, names: str, store: str = "") -> None:
+def refused(slipway: Slipway, *words: str, names: str, env: Mapping[str, str] = NO_CHANGE) -> None:
     """Both ways of saying it: a sentence, and a document; and nothing on disk is touched."""
     before = slipway.contents()
-    env = {"SLIPWAY_STORE": store} if store else {}
     spoken = slipway(*words, env=env)
     assert spoken.code == 2, spoken.err
     assert names in spoken.err
@@ -28,6 +29,13 @@ def refused(slipway: Slipway, *words: str, names: str, store: str = "") -> None:
     assert names in error["where"] + error["what"]
     assert error["mend"]
     assert slipway.contents() == before
+
+
+def wait_until_shipped(slipway: Slipway) -> None:
+    deadline = time.monotonic() + 120
+    while pending(slipway.home / "spool"):
+        assert time.monotonic() < deadline, "the shipper did not end"
+        time.sleep(0.1)
 
 
 def test_bad_data_is_named(slipway: Slipway) -> None:
@@ -64,8 +72,28 @@ def test_a_store_that_cannot_be_written_is_named(slipway: Slipway, text: Write) 
     text(slipway.folder / "text.txt")
     (slipway.folder / "file").write_text("in the way")
     store = str(slipway.folder / "file" / "store")
-    refused(slipway, "run", "pretrain", "--set", "data.path=text.txt", names=store, store=store)
+    refused(slipway, "run", "pretrain", "--set", "data.path=text.txt", names=store, env={"SLIPWAY_STORE": store})
     assert not slipway.home.exists()
+
+
+def test_a_home_that_cannot_be_written_and_a_setting_that_is_none_are_named(slipway: Slipway, text: Write, tmp_path: Path) -> None:
+    text(slipway.folder / "text.txt")
+    (slipway.folder / "file").write_text("in the way")
+    home = str(slipway.folder / "file" / "home")
+    words = ["run", "pretrain", "--set", "data.path=text.txt"]
+    refused(slipway, *words, names=home, env={"SLIPWAY_HOME": home, "SLIPWAY_STORE": str(tmp_path / "store")})
+    refused(slipway, *words, names="SLIPWAY_LEASE_SECONDS", env={"SLIPWAY_LEASE_SECONDS": "soon"})
+    assert not (tmp_path / "store").exists()
+
+
+def test_a_server_or_cluster_that_is_not_there_is_named_in_time(slipway: Slipway, text: Write, free_port: int) -> None:
+    text(slipway.folder / "text.txt")
+    words = ["run", "lifecycle", "--set", "data.path=text.txt", *FAST]
+    nobody = f"127.0.0.1:{free_port}"
+    for name, value in {"PREFECT_API_URL": f"http://{nobody}/api", "MLFLOW_TRACKING_URI": f"http://{nobody}"}.items():
+        refused(slipway, *words, names=nobody, env={name: value})
+    for address in (nobody, "somewhere"):
+        refused(slipway, *words, "--set", "training.workers=2", names=f"RAY_ADDRESS={address}", env={"RAY_ADDRESS": address})
 
 
 def test_a_damaged_shard_and_a_damaged_checkpoint_are_named(slipway: Slipway, text: Write) -> None:
@@ -73,6 +101,7 @@ def test_a_damaged_shard_and_a_damaged_checkpoint_are_named(slipway: Slipway, te
     words = ["run", "pretrain", "--set", "data.path=text.txt", *FAST]
     finished = slipway(*words, "--set", "training.learning_rate=0.01")
     assert finished.code == 0, finished.err
+    wait_until_shipped(slipway)  # in a process of its own, which writes into the home
     record = next(path for path in (slipway.home / "store/stages").iterdir() if json.loads(path.read_text())["stage"] == "pretrain")
     record.unlink()  # as if the run had been killed after its last checkpoint
     checkpoint = max(slipway.home.glob("store/runs/pretrain-*/checkpoints/*/*.distcp"))
@@ -92,4 +121,4 @@ def test_a_read_only_store_is_named(slipway: Slipway, text: Write) -> None:
     text(slipway.folder / "text.txt")
     store = slipway.folder / "store"
     store.mkdir(mode=0o555)
-    refused(slipway, "run", "pretrain", "--set", "data.path=text.txt", names=str(store), store=str(store))
+    refused(slipway, "run", "pretrain", "--set", "data.path=text.txt", names=str(store), env={"SLIPWAY_STORE": str(store)})
