@@ -42,7 +42,8 @@ class Terminal:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
-        self._bar.stop()
+        if self._live:
+            self._bar.stop()
 
     def stage(self, name: str) -> None:
         self._stage, self._began, self._logged = name, time.monotonic(), time.monotonic()
