@@ -16,26 +16,23 @@ Write = Callable[[Path], Path]
 
 
 def refused(slipway: Slipway, *words: str, names: str, env: Mapping[str, str] = NO_CHANGE) -> None:
-    """Both ways of saying it: a sentence, and a document; and nothing on disk is touched."""
+    """Exit code 2, a document that names it and its mend, and nothing on disk is touched."""
     before = slipway.contents()
-    spoken = slipway(*words, env=env)
-    assert spoken.code == 2, spoken.err
-    assert names in spoken.err
-    assert "Traceback" not in spoken.err
-    assert spoken.out == ""
     document = slipway(*words, "--json", env=env)
-    assert document.code == 2
+    assert document.code == 2, document.err
     error = document.json()["error"]
     assert names in error["where"] + error["what"]
     assert error["mend"]
+    assert "Traceback" not in document.err
     assert slipway.contents() == before
 
 
-def wait_until_shipped(slipway: Slipway) -> None:
-    deadline = time.monotonic() + 120
-    while pending(slipway.home / "spool"):
-        assert time.monotonic() < deadline, "the shipper did not end"
-        time.sleep(0.1)
+def test_a_person_is_told_in_one_sentence_with_its_mend(slipway: Slipway) -> None:
+    (slipway.folder / "empty.txt").touch()
+    spoken = slipway("run", "lifecycle", "--set", "data.path=empty.txt")
+    assert spoken.code == 2
+    assert spoken.out == ""
+    assert spoken.err == f"slipway: {slipway.folder}/empty.txt: empty: it holds no text\nGive a file with text.\n"
 
 
 def test_bad_data_is_named(slipway: Slipway) -> None:
@@ -86,6 +83,7 @@ def test_a_home_that_cannot_be_written_and_a_setting_that_is_none_are_named(slip
     assert not (tmp_path / "store").exists()
 
 
+@pytest.mark.slow
 def test_a_server_or_cluster_that_is_not_there_is_named_in_time(slipway: Slipway, text: Write, free_port: int) -> None:
     text(slipway.folder / "text.txt")
     words = ["run", "lifecycle", "--set", "data.path=text.txt", *FAST]
@@ -96,6 +94,14 @@ def test_a_server_or_cluster_that_is_not_there_is_named_in_time(slipway: Slipway
         refused(slipway, *words, "--set", "training.workers=2", names=f"RAY_ADDRESS={address}", env={"RAY_ADDRESS": address})
 
 
+def wait_until_shipped(slipway: Slipway) -> None:
+    deadline = time.monotonic() + 120
+    while pending(slipway.home / "spool"):
+        assert time.monotonic() < deadline, "the shipper did not end"
+        time.sleep(0.1)
+
+
+@pytest.mark.slow
 def test_a_damaged_shard_and_a_damaged_checkpoint_are_named(slipway: Slipway, text: Write) -> None:
     text(slipway.folder / "text.txt")
     words = ["run", "pretrain", "--set", "data.path=text.txt", *FAST]

@@ -7,6 +7,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from tests.e2e.conftest import FAST, Slipway
 
 LIFECYCLE = ["run", "lifecycle", "--set", "data.path=text.txt", *FAST]
@@ -17,6 +19,7 @@ connect(sys.argv[1]).set_registered_model_alias("slipway-tiny", "champion", "1")
 """
 
 
+@pytest.mark.slow
 def test_a_failing_expectation_stops_everything_and_shows_limit_observation_and_rows(
     slipway: Slipway, text: Callable[[Path], Path]
 ) -> None:
@@ -41,6 +44,7 @@ def test_a_failing_expectation_stops_everything_and_shows_limit_observation_and_
     assert (error["code"], error["where"]) == ("refused", "validate-data")
 
 
+@pytest.mark.slow
 def test_a_model_worse_than_the_champion_is_a_candidate_whose_gate_failed(slipway: Slipway, text: Callable[[Path], Path]) -> None:
     text(slipway.folder / "text.txt")
     first = slipway(*LIFECYCLE, "--json")
