@@ -67,7 +67,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory, text: Callable[[Path], Path]) 
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("fault", list(Fault), ids=lambda fault: fault.name.lower())
+@pytest.mark.parametrize("fault", [Fault.FAIL, Fault.DIE_BEFORE], ids=lambda fault: fault.name.lower())
 def test_after_every_crash_point_of_the_lifecycle_a_rerun_ends_with_the_same_model_registered_once(
     lab: Lab, tmp_path: Path, fault: Fault
 ) -> None:
