@@ -2,11 +2,15 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
+
+Measure = Literal["bits_per_byte", "accuracy"]
+"""What a training is judged by while it runs: text by bits per byte (lower is better), classes by accuracy."""
 
 
 @dataclass(frozen=True)
 class StepDone:
-    """One optimizer update. `loss` in nats per token, `seconds` of wall time, `tokens` in this step, `tokens_seen` in all."""
+    """One optimizer update. `loss` in nats per target, `seconds` of wall time, `tokens` in this step, `tokens_seen` in all."""
 
     step: int
     steps: int
@@ -24,11 +28,12 @@ class StepDone:
 
 @dataclass(frozen=True)
 class Validated:
-    """A look at the validation documents. `loss` in nats per token."""
+    """A look at what is held out for validation: `loss` in nats per target, and the `value` of what the training measures."""
 
     step: int
     loss: float
-    bits_per_byte: float
+    measure: Measure
+    value: float
 
 
 @dataclass(frozen=True)

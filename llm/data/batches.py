@@ -37,18 +37,40 @@ class BatchOrder:
     def rows_per_epoch(self) -> int:
         return max(1, (self.n_tokens - self.length) // self.length)
 
+    def epochs(self, step: int) -> NDArray[np.int64]:
+        """How often every row was visited before each row of the batch of `step`: (batch_size,)."""
+        return epochs_of(step, self.batch_size, self.rows_per_epoch)
+
     def starts(self, step: int) -> NDArray[np.int64]:
         """Where in the stream each row of the batch of `step` (from 0) starts: (batch_size,)."""
-        places = np.arange(step * self.batch_size, (step + 1) * self.batch_size)
-        epochs, within = np.divmod(places, self.rows_per_epoch)
-        starts = np.empty(self.batch_size, dtype=np.int64)
-        for epoch in np.unique(epochs):
-            chosen = epochs == epoch
-            key = _key(self.seed, int(epoch))
-            rows = permute(within[chosen], self.rows_per_epoch, key)
-            room = self.n_tokens - self.rows_per_epoch * self.length  # tokens that fit no whole row: where the cut may start
-            starts[chosen] = rows * self.length + key % max(1, room)
+        rows, keys = rows_of(step, self.batch_size, self.rows_per_epoch, self.seed)
+        room = self.n_tokens - self.rows_per_epoch * self.length  # tokens that fit no whole row: where the cut may start
+        starts: NDArray[np.int64] = rows * self.length + keys % max(1, room)
         return starts
+
+    def tokens(self, step: int) -> int:
+        """The inputs of the batch of any step."""
+        return self.batch_size * self.length
+
+
+def rows_of(step: int, batch_size: int, n_rows: int, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Which of `n_rows` rows make the batch of `step` (from 0), each once an epoch, and the key of each one's epoch.
+
+    (batch_size,) twice. A batch takes the last rows of an epoch and the first of the next one where an epoch ends within it.
+    """
+    epochs, within = np.divmod(np.arange(step * batch_size, (step + 1) * batch_size), n_rows)
+    rows, keys = np.empty(batch_size, dtype=np.int64), np.empty(batch_size, dtype=np.int64)
+    for epoch in np.unique(epochs):
+        chosen = epochs == epoch
+        keys[chosen] = key = _key(seed, int(epoch))
+        rows[chosen] = permute(within[chosen], n_rows, key)
+    return rows, keys
+
+
+def epochs_of(step: int, batch_size: int, n_rows: int) -> NDArray[np.int64]:
+    """The epoch (from 0) of each row that `rows_of` gives: (batch_size,)."""
+    epochs: NDArray[np.int64] = np.arange(step * batch_size, (step + 1) * batch_size) // n_rows
+    return epochs
 
 
 def read_batch(stream: TokenStream, starts: NDArray[np.int64], length: int) -> NDArray[np.int64]:

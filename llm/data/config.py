@@ -73,7 +73,61 @@ class DataConfig:
     @property
     def dataset_name(self) -> str:
         """The dataset's name in the store: [a-z0-9-]."""
-        stem = Path(self.path).expanduser().absolute().name.removesuffix(".gz")
-        for suffix in (".txt", ".md", ".jsonl"):
-            stem = stem.removesuffix(suffix)
-        return re.sub(r"[^a-z0-9]+", "-", (self.name or stem).lower()).strip("-") or "text"
+        return dataset_name(self.path, self.name)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelExpectations:
+    """What labelled texts must be like. `min_X` and `max_X` bound the number X of their profile; shares are between 0 and 1."""
+
+    __pydantic_config__: ClassVar[dict[str, object]] = {"use_attribute_docstrings": True, "extra": "forbid"}
+
+    min_rows: Annotated[int, Bounds(ge=3)] = 20
+    """Rows in all."""
+    min_labels: Annotated[int, Bounds(ge=2)] = 2
+    """Different labels."""
+    max_labels: Annotated[int, Bounds(ge=2)] = 1_000
+    """Different labels; with more, the label's column is hardly one of classes."""
+    min_label_rows: Annotated[int, Bounds(ge=1)] = 5
+    """Rows of the rarest label that are left without repetitions."""
+    max_empty_share: Annotated[float, Bounds(ge=0, le=1)] = 0.0
+    """Rows without any text but white space. Where some are allowed, they are left out."""
+    max_duplicate_share: Annotated[float, Bounds(ge=0, le=1)] = 0.5
+    """Rows that repeat the text of an earlier one, but for white space and case. They are left out."""
+    max_conflict_share: Annotated[float, Bounds(ge=0, le=1)] = 0.02
+    """Rows whose text has two different labels. They are left out, all of them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassificationData:
+    """Where the labelled texts are, and what is expected of them."""
+
+    __pydantic_config__: ClassVar[dict[str, object]] = {"use_attribute_docstrings": True, "extra": "forbid"}
+
+    path: Annotated[str, RUNTIME] = ""
+    """A .jsonl, .csv or .tsv file, plain or .gz; or python-stdlib: which part of the standard library a docstring belongs to."""
+    text_column: str = "text"
+    """The column of the text."""
+    label_column: str = "label"
+    """The column of the label."""
+    name: Annotated[str, RUNTIME] = ""
+    """The dataset's name: a-z, 0-9 and hyphens. Left empty, it is made from the path."""
+    validation_share: Annotated[float, Bounds(gt=0, lt=0.5)] = 0.1
+    """Share of the texts that training never sees and that are looked at while it runs; python-stdlib is split as in data."""
+    test_share: Annotated[float, Bounds(gt=0, lt=0.5)] = 0.1
+    """Share of the texts that are kept for the evaluation alone; python-stdlib is split as in data."""
+    expectations: LabelExpectations = LabelExpectations()
+    """What the rows must be like; a failing expectation stops everything that would come after."""
+
+    @property
+    def dataset_name(self) -> str:
+        """The dataset's name in the store: [a-z0-9-]."""
+        return dataset_name(self.path, self.name)
+
+
+def dataset_name(path: str, name: str) -> str:
+    """A name for what lies at `path`, where `name` does not give one: [a-z0-9-]."""
+    stem = Path(path).expanduser().absolute().name.removesuffix(".gz")
+    for suffix in (".txt", ".md", ".jsonl", ".json", ".csv", ".tsv"):
+        stem = stem.removesuffix(suffix)
+    return re.sub(r"[^a-z0-9]+", "-", (name or stem).lower()).strip("-") or "text"

@@ -1,7 +1,8 @@
 """A corpus: documents gathered from a source, each exact text once, as Parquet shards with a manifest."""
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
+from bisect import bisect_left
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -27,6 +28,14 @@ class CorpusStats:
     bytes: int
     duplicates: int
     empty: int
+
+
+@dataclass(frozen=True)
+class Name:
+    """What a document is called: its id, and that of the whole document it was cut from."""
+
+    id: str
+    parent: str
 
 
 def write_corpus(documents: Iterable[Document], folder: Path, *, shard_bytes: int = _SHARD_BYTES) -> CorpusStats:
@@ -79,11 +88,40 @@ def publish_corpus(store: Store, folder: Path, name: str, facts: Mapping[str, An
 
 def read_corpus(thing: Thing) -> Iterator[Document]:
     """Every document in its order, one row group in memory at a time. Raises DamagedError for a shard that was changed."""
+    for shard, group in _row_groups(thing):
+        yield from _documents(shard, group)
+
+
+def read_names(thing: Thing) -> Iterator[Name]:
+    """What every document is called, in the same order; no text is read."""
+    for shard, group in _row_groups(thing):
+        yield from map(Name, *_columns(shard, group, ["id", "parent"]))
+
+
+def read_rows(thing: Thing, rows: Collection[int]) -> dict[int, Document]:
+    """The documents in these places (from 0); only the row groups that hold them are read."""
+    wanted, start, found = sorted(set(rows)), 0, dict[int, Document]()
+    for shard, group in _row_groups(thing):
+        end = start + shard.metadata.row_group(group).num_rows
+        if inside := wanted[bisect_left(wanted, start) : bisect_left(wanted, end)]:
+            documents = list(_documents(shard, group))
+            found |= {row: documents[row - start] for row in inside}
+        start = end
+    return found
+
+
+def _row_groups(thing: Thing) -> Iterator[tuple[pq.ParquetFile, int]]:
     for name in sorted(name for name in thing.files if name.endswith(".parquet")):
         with pq.ParquetFile(thing.path(name)) as shard:
-            for group in range(shard.num_row_groups):
-                columns = (column.to_pylist() for column in shard.read_row_group(group, columns=_SCHEMA.names).columns)
-                yield from map(Document, *columns)
+            yield from ((shard, group) for group in range(shard.num_row_groups))
+
+
+def _documents(shard: pq.ParquetFile, group: int) -> Iterator[Document]:
+    return map(Document, *_columns(shard, group, _SCHEMA.names))
+
+
+def _columns(shard: pq.ParquetFile, group: int, names: list[str]) -> Iterator[list[str]]:
+    return (column.to_pylist() for column in shard.read_row_group(group, columns=names).columns)
 
 
 class _Writer:

@@ -5,7 +5,7 @@ import gzip
 import os
 import shutil
 from collections import Counter
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -26,6 +26,7 @@ class SourceVersion:
     """A source as it is now. `version` is a hash of its files' names and content: where they lie does not bear on it.
 
     `text_bytes` is the text in it, unpacked (of the standard library, an estimate). `licence` is empty where nobody said.
+    `path` is where it was read, absolute; empty for the standard library, which each Python keeps in its own place.
     """
 
     kind: Literal["stdlib", "file", "folder"]
@@ -34,6 +35,7 @@ class SourceVersion:
     summary: str
     licence: str = ""
     interpreter: str = ""
+    path: str = ""
 
     @property
     def text_bytes(self) -> int:
@@ -44,7 +46,7 @@ def inspect(path: str, config: DataConfig) -> SourceVersion:
     """Reads every byte at `path` once. Raises InputError, one sentence with file and place, for what cannot be read as text."""
     if path == PYTHON_STDLIB:
         files, interpreter = stdlib.files(), stdlib.interpreter()
-        version = fingerprint({"files": {file.name: file.sha256 for file in files}, "interpreter": interpreter})[:16]
+        version = source_version({file.name: file.sha256 for file in files}, interpreter)
         summary = f"documentation in {len(files):,} files of {interpreter}'s standard library"
         return SourceVersion("stdlib", version, files, summary, stdlib.LICENCE, interpreter)
     root = _existing(path)
@@ -63,9 +65,20 @@ def inspect(path: str, config: DataConfig) -> SourceVersion:
         what = "no text in it" if skipped.total() else "an empty folder"
         looked = f" ({_counted(skipped)})" if skipped.total() else ""
         raise InputError(f"{what}{looked}", where=str(root), mend=f"Put text into it: {SUPPORTED}.")
-    version = fingerprint({file.name: file.sha256 for file in read})[:16]
+    version = source_version({file.name: file.sha256 for file in read})
     summary = f"{len(read):,} file{'s' * (len(read) > 1)}, {sum(file.text_bytes for file in read):,} bytes of text"
-    return SourceVersion(kind, version, tuple(read), summary + (f"; skipped: {_counted(skipped)}" if skipped.total() else ""))
+    summary += f"; skipped: {_counted(skipped)}" if skipped.total() else ""
+    return SourceVersion(kind, version, tuple(read), summary, path=str(root))
+
+
+def source_version(hashes: Mapping[str, str], interpreter: str = "") -> str:
+    """The version of a source, from the sha256 of its files by name and, of the standard library, the interpreter."""
+    return fingerprint({"files": hashes, "interpreter": interpreter} if interpreter else hashes)[:16]
+
+
+def source_files(path: str) -> dict[str, Path]:
+    """The supported files at `path` by the names that `inspect` gives them; nothing of them is read. Raises InputError."""
+    return dict(_files(_existing(path))[0])
 
 
 def documents(path: str, config: DataConfig) -> Generator[Document, None, None]:

@@ -29,18 +29,18 @@ def suffix(name: str) -> str:
     return next((known for known in SUFFIXES if stem.endswith(known)), "")
 
 
-def read_through(path: Path, name: str, column: str) -> SourceFile | None:
+def read_through(path: Path, name: str, column: str, key: str = "data.text_column") -> SourceFile | None:
     """Reads every byte once; None for a file with nothing in it but white space.
 
     Raises InputError naming the file and the byte or line for what is not UTF-8 text, a .gz that ends early, a row of .jsonl
-    that is not an object with text under `column`.
+    that is not an object with text under `column`, which the recipe's `key` names.
     """
     try:
         with path.open("rb") as file:
             raw = _Hashed(file)
             packed = path.name.lower().endswith(".gz")
             stream = cast(IO[bytes], gzip.GzipFile(fileobj=raw, mode="rb") if packed else io.BufferedReader(raw, _CHUNK))
-            size = _check_rows(stream, path, column) if suffix(path.name) == ".jsonl" else _check_text(stream, path)
+            size = _check_rows(stream, path, column, key) if suffix(path.name) == ".jsonl" else _check_text(stream, path)
             return SourceFile(name, raw.digest.hexdigest(), raw.count, size) if size else None
     except EOFError:
         raise InputError("truncated: its compressed data ends early", where=str(path), mend="Copy or download it again.") from None
@@ -50,8 +50,14 @@ def read_through(path: Path, name: str, column: str) -> SourceFile | None:
         raise InputError(f"cannot be read ({error.strerror or error})", where=str(path), mend="Check its permissions.") from None
 
 
-def row_text(line: str, column: str, where: str) -> str | None:
+def row_text(line: str, column: str, where: str, key: str = "data.text_column") -> str | None:
     """The text of one line of .jsonl, None for a blank line; half a surrogate pair becomes U+FFFD. Raises InputError."""
+    row = row_object(line, where, column)
+    return None if row is None else whole_text(row, column, where, key)
+
+
+def row_object(line: str, where: str, column: str = "text") -> dict[str, Any] | None:
+    """One line of .jsonl, None for a blank line. Raises InputError for what is no object."""
     if not line.strip():
         return None
     try:
@@ -61,13 +67,18 @@ def row_text(line: str, column: str, where: str) -> str | None:
         why = error.msg if isinstance(error, json.JSONDecodeError) else str(error)
         raise InputError(f"not JSON ({why}{place})", where=where, mend="Mend the line, or remove it.") from None
     if not isinstance(row, dict):
-        what = f"a row is an object such as {{{json.dumps(column)}: ...}}, this is {_kind(row)}"
+        what = f"a row is an object such as {{{json.dumps(column)}: ...}}, this is {kind_of(row)}"
         raise InputError(what, where=where, mend="Mend the line, or remove it.")
+    return row
+
+
+def whole_text(row: dict[str, Any], column: str, where: str, key: str = "data.text_column") -> str:
+    """The text under a column. Raises InputError, with the recipe's key that names the column where another one may be meant."""
     if column not in row:
-        raise _no_column(row, column, where)
+        raise no_column(row, column, where, key)
     text = row[column]
     if not isinstance(text, str):
-        raise InputError(f"{json.dumps(column)} is {_kind(text)}, not a string", where=where, mend="Mend the line, or remove it.")
+        raise InputError(f"{json.dumps(column)} is {kind_of(text)}, not a string", where=where, mend="Mend the line, or remove it.")
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -110,7 +121,7 @@ def _chunks(stream: IO[bytes]) -> Iterator[bytes]:
     yield b""
 
 
-def _check_rows(stream: IO[bytes], path: Path, column: str) -> int:
+def _check_rows(stream: IO[bytes], path: Path, column: str, key: str) -> int:
     """Bytes of text in the column, 0 when there is no row."""
     decoder = codecs.getincrementaldecoder("utf-8-sig")()
     size = offset = 0
@@ -119,7 +130,7 @@ def _check_rows(stream: IO[bytes], path: Path, column: str) -> int:
         start = start or line
         place = f"{path}, line {number}"
         decoded = _check_bytes(decoder, line, offset, start, path, place)
-        text = row_text(decoded, column, place)
+        text = row_text(decoded, column, place, key)
         size += len(text.encode()) + 1 if text is not None else 0
         offset += len(line)
     return size
@@ -175,14 +186,18 @@ def _looks_like(start: bytes, piece: bytes) -> str:
     return "CP1252" if any(byte < 0xA0 for byte in high) else "ISO-8859-1"
 
 
-def _no_column(row: dict[str, Any], column: str, where: str) -> InputError:
+def no_column(row: dict[str, Any], column: str, where: str, key: str) -> InputError:
     texts = [name for name, value in row.items() if isinstance(value, str)]
     near = (difflib.get_close_matches(column, texts, 1) or texts)[:1]
     known = ", ".join(json.dumps(name) for name in row) or "none"
-    mend = f"Pass --set data.text_column={near[0]} if that is the text." if near else "Mend the line, or remove it."
+    mend = (
+        f"Pass --set {key}={near[0]} if that is the {key.rpartition('.')[2].removesuffix('_column')}."
+        if near
+        else "Mend the line, or remove it."
+    )
     return InputError(f"no column {json.dumps(column)}; its columns are {known}", where=where, mend=mend)
 
 
-def _kind(value: Any) -> str:
+def kind_of(value: Any) -> str:
     names = {dict: "an object", list: "a list", str: "a string", bool: "true or false", type(None): "null"}
     return names.get(type(value), "a number")

@@ -19,13 +19,18 @@ SPLITS: Final[tuple[Split, ...]] = ("train", "validation", "test")
 _ENOUGH_PARENTS = 200  # fewer whole documents than this: the split is by passage, else a split might hold one book
 
 
-class Document(Protocol):
-    """What is asked of a document here. `parent` is the whole document that a passage was cut from."""
+class Named(Protocol):
+    """What a document is called. `parent` is the whole document that a passage was cut from."""
 
     @property
     def id(self) -> str: ...
     @property
     def parent(self) -> str: ...
+
+
+class Document(Named, Protocol):
+    """What is asked of a document here."""
+
     @property
     def text(self) -> str: ...
 
@@ -38,7 +43,7 @@ class Splitting:
     splits: tuple[Split, ...]
 
 
-def split_documents(documents: Iterable[Document], *, validation_share: float, test_share: float) -> Splitting:
+def split_documents(documents: Iterable[Named], *, validation_share: float, test_share: float) -> Splitting:
     """Decides by hash of the document's id, so that a document stays where it is when others come and go.
 
     The passages of one long document stay together, unless there are too few whole documents to hold any back.
@@ -123,6 +128,16 @@ class TokenStream:
         if len(piece) == length:
             return piece
         return np.concatenate([piece, self.read(start + len(piece), length - len(piece))])
+
+    def document_starts(self) -> NDArray[np.int64]:
+        """Where in the stream each document starts: (documents,)."""
+        starts = [offsets.astype(np.int64) + start for offsets, start in zip(self._offsets, self._starts, strict=False)]
+        return np.concatenate(starts) if starts else np.empty(0, dtype=np.int64)
+
+    def document(self, number: int) -> NDArray[Any]:
+        """The ids of the document in this place (from 0), with its end-of-text token."""
+        bounds = np.append(self.document_starts(), len(self))
+        return self.read(int(bounds[number]), int(bounds[number + 1] - bounds[number]))
 
     def documents(self) -> Iterator[NDArray[Any]]:
         """Each document's ids, without the end-of-text token."""

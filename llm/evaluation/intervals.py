@@ -1,4 +1,4 @@
-"""Confidence intervals by the bootstrap (Efron, 1979)."""
+"""Confidence intervals: by the bootstrap (Efron, 1979), and of a share (Wilson, 1927)."""
 
 import math
 from dataclasses import dataclass
@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 LEVEL: Final = 0.95
+_NORMAL: Final = 1.959964  # what a normal deviate stays below, in size, with this probability
 _RESAMPLES: Final = 2_000
 _AT_ONCE: Final = 2**20  # drawn indices held in memory at a time: 8 MiB
 
@@ -51,3 +52,12 @@ def ratio_interval(numerators: NDArray[Any], denominators: NDArray[Any], *, seed
         ratios[start : start + rows] = x[drawn].sum(axis=1) / y[drawn].sum(axis=1)
     low, high = np.quantile(ratios, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return Interval(value, float(low), float(high), n)
+
+
+def wilson(successes: int, n: int) -> Interval:
+    """The share of successes with Wilson's score interval (1927): within 0 and 1, and 3 of 3 is not certainty."""
+    assert 0 <= successes <= n and n, f"{successes} of {n}"
+    share, z2 = successes / n, _NORMAL**2
+    middle = (share + z2 / (2 * n)) / (1 + z2 / n)
+    half = _NORMAL * math.sqrt(share * (1 - share) / n + z2 / (4 * n * n)) / (1 + z2 / n)
+    return Interval(share, max(0.0, middle - half), min(1.0, middle + half), n)

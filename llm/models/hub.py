@@ -1,9 +1,9 @@
 """A Hugging Face folder <-> a model: `config.json` and `model.safetensors`, under the names `transformers` uses."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -11,48 +11,110 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from infra.store.errors import DamagedError, InputError
+from llm.models.classifier import Classifier
 from llm.models.config import LlamaConfig
 from llm.models.llama import Llama
 
+Kind = Literal["causal", "classifier"]
+_ARCHITECTURES: dict[str, Kind] = {"LlamaForCausalLM": "causal", "LlamaForSequenceClassification": "classifier"}
+_SCORE = "score.weight"  # the one weight of a classifier that its body has not
 CONFIG, WEIGHTS, GENERATION = "config.json", "model.safetensors", "generation_config.json"
 
 
-def save_model(model: Llama, folder: Path, *, end_of_text: int) -> None:
-    """Writes the folder that `transformers.AutoModelForCausalLM.from_pretrained` loads; weights in the model's own dtype."""
+def save_model(model: Llama, folder: Path, *, end_of_text: int, stop: Sequence[int] = ()) -> None:
+    """Writes the folder that `transformers.AutoModelForCausalLM.from_pretrained` loads; weights in the model's own dtype.
+
+    stop: all ids that end an answer, for those who generate with it; without any, the end of text alone does.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {theirs: model.get_parameter(ours).detach().contiguous().cpu() for ours, theirs in weight_names(model.config)}
     save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
     dtype = str(next(iter(tensors.values())).dtype).removeprefix("torch.")
     _write_json(folder / CONFIG, to_hugging_face(model.config, end_of_text=end_of_text, dtype=dtype))
-    _write_json(
-        folder / GENERATION, {"bos_token_id": end_of_text, "eos_token_id": end_of_text, "max_length": model.config.context_length}
-    )
+    ends = list(stop) or end_of_text
+    _write_json(folder / GENERATION, {"bos_token_id": end_of_text, "eos_token_id": ends, "max_length": model.config.context_length})
+
+
+def save_classifier(model: Classifier, folder: Path, *, end_of_text: int) -> None:
+    """Writes the folder that `transformers.AutoModelForSequenceClassification.from_pretrained` loads, padding by `end_of_text`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    body, config = model.body, model.body.config
+    named = {theirs: body.get_parameter(ours) for ours, theirs in weight_names(config) if ours != "head.weight"}
+    tensors = {name: tensor.detach().contiguous().cpu() for name, tensor in {**named, _SCORE: model.score.weight}.items()}
+    save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
+    fields = to_hugging_face(config, end_of_text=end_of_text, dtype=str(model.score.weight.dtype).removeprefix("torch."))
+    fields |= {
+        "architectures": ["LlamaForSequenceClassification"],
+        "id2label": {str(number): label for number, label in enumerate(model.labels)},
+        "label2id": {label: number for number, label in enumerate(model.labels)},
+        "num_labels": len(model.labels),
+        "pad_token_id": end_of_text,
+    }
+    _write_json(folder / CONFIG, fields)
 
 
 def load_model(folder: Path) -> Llama:
     """The model of a Hugging Face folder, on the CPU. Raises DamagedError naming a missing or misshapen weight."""
+    if kind(folder) != "causal":
+        raise InputError(
+            "a classifier, not a model that continues text", where=str(folder), mend="Name the model that it was finetuned from."
+        )
     config = load_config(folder)
     with torch.device("meta"):
         model = Llama(config)
-    loaded = dict(_read_weights(folder / WEIGHTS, config))
-    model.load_state_dict(loaded, assign=True, strict=False)
+    _fill(model, dict(_read_weights(folder / WEIGHTS, config)))
     if config.tied:
         model.head.weight = model.embedding.weight
-    model.rope = type(model.rope)(config.head_width, config.context_length, config.rope_base)
     return model.eval()
 
 
+def load_classifier(folder: Path) -> Classifier:
+    """The classifier of a Hugging Face folder, on the CPU. Raises InputError for another kind of model, DamagedError as above."""
+    if kind(folder) != "classifier":
+        raise InputError("not a classifier", where=str(folder), mend="Finetune one with `slipway run finetune-classify`.")
+    config, fields = load_config(folder), _read_config(folder)
+    labels = [label for _, label in sorted(fields["id2label"].items(), key=lambda item: int(item[0]))]
+    with torch.device("meta"):
+        model = Classifier(Llama(config), labels)
+    loaded = dict(_read_weights(folder / WEIGHTS, config, without=("head.weight",)))
+    _fill(model.body, loaded)
+    model.score.weight = torch.nn.Parameter(_read_tensors(folder / WEIGHTS, {_SCORE: model.score.weight.shape})[_SCORE])
+    return model.eval()
+
+
+def kind(folder: Path) -> Kind:
+    """What the model of a folder does, by its `config.json` alone. Raises InputError for what is neither."""
+    named = _read_config(folder).get("architectures") or ["LlamaForCausalLM"]
+    if named[0] not in _ARCHITECTURES:
+        raise InputError(
+            f"not a model this Slipway knows ({named[0]})",
+            where=str(folder / CONFIG),
+            mend=f"Known are {', '.join(_ARCHITECTURES)}.",
+        )
+    return _ARCHITECTURES[named[0]]
+
+
 def load_config(folder: Path) -> LlamaConfig:
+    return from_hugging_face(_read_config(folder), str(folder / CONFIG))
+
+
+def _read_config(folder: Path) -> dict[str, Any]:
     path = folder / CONFIG
     try:
-        fields = json.loads(path.read_text())
+        fields: dict[str, Any] = json.loads(path.read_text())
     except FileNotFoundError:
         raise InputError(
             "not a model: it has no config.json", where=str(folder), mend="Name a model package or a Hugging Face folder."
         ) from None
     except ValueError:
         raise DamagedError("not JSON", where=str(path), mend="Fetch the model again.") from None
-    return from_hugging_face(fields, str(path))
+    return fields
+
+
+def _fill(model: Llama, loaded: dict[str, Tensor]) -> None:
+    """Weights into a model on the meta device, which has no rotary tables yet either."""
+    model.load_state_dict(loaded, assign=True, strict=False)
+    model.rope = type(model.rope)(model.config.head_width, model.config.context_length, model.config.rope_base)
 
 
 def to_hugging_face(config: LlamaConfig, *, end_of_text: int, dtype: str) -> dict[str, Any]:
@@ -137,18 +199,25 @@ def weight_names(config: LlamaConfig) -> Iterator[tuple[str, str]]:
         yield "head.weight", "lm_head.weight"
 
 
-def _read_weights(path: Path, config: LlamaConfig) -> Iterator[tuple[str, Tensor]]:
+def _read_weights(path: Path, config: LlamaConfig, without: tuple[str, ...] = ()) -> Iterator[tuple[str, Tensor]]:
     with torch.device("meta"):
         shapes = {name: parameter.shape for name, parameter in Llama(config).named_parameters()}
+    names = [(ours, theirs) for ours, theirs in weight_names(config) if ours not in without]
+    found = _read_tensors(path, {theirs: shapes[ours] for ours, theirs in names})
+    return ((ours, found[theirs]) for ours, theirs in names)
+
+
+def _read_tensors(path: Path, shapes: dict[str, torch.Size]) -> dict[str, Tensor]:
+    found = {}
     try:
         with safe_open(path, framework="pt") as file:
-            for ours, theirs in weight_names(config):
-                tensor = file.get_tensor(theirs)
-                if tensor.shape != shapes[ours]:
+            for name, shape in shapes.items():
+                found[name] = file.get_tensor(name)
+                if found[name].shape != shape:
                     raise DamagedError(
-                        f"{theirs} has shape {tuple(tensor.shape)}, config.json says {tuple(shapes[ours])}", where=str(path)
+                        f"{name} has shape {tuple(found[name].shape)}, config.json says {tuple(shape)}", where=str(path)
                     )
-                yield ours, tensor
+            return found
     except FileNotFoundError:
         raise InputError("no weights", where=str(path), mend="A model folder has config.json and model.safetensors.") from None
     except SafetensorError as error:

@@ -9,8 +9,7 @@ from torch import Tensor
 
 from infra.store.errors import InputError, SlipwayError
 from llm.events import Noted, Observer, ignore
-
-_UNFINISHED = "\ufffd"  # what a decoder makes of half a UTF-8 character
+from llm.serving.text_stream import TextStream
 
 
 class NotFiniteError(SlipwayError):
@@ -122,18 +121,11 @@ def stream_text(model: Model, tokenizer: Tokenizer, prompt: str, **options: Unpa
 
 
 def _pieces(tokenizer: Tokenizer, prompt: Sequence[int], new: Iterator[int]) -> Iterator[str]:
-    """Decodes each piece together with the one before it: a decoder may treat the first token of a text differently."""
-    ids = list(prompt)
-    shown_from, shown_to = 0, len(ids)  # the ids whose text is out already, from the last piece on
-    shown, text = tokenizer.decode(ids), ""
+    stream = TextStream(tokenizer, prompt)
     for index in new:
-        ids.append(index)
-        text = tokenizer.decode(ids[shown_from:])[len(shown) :]
-        if text and not text.endswith(_UNFINISHED):
+        if text := stream.push(index):
             yield text
-            shown_from, shown_to, text = shown_to, len(ids), ""
-            shown = tokenizer.decode(ids[shown_from:shown_to])
-    if rest := text.rstrip(_UNFINISHED):
+    if rest := stream.rest():
         yield rest
 
 

@@ -70,12 +70,12 @@ class Tokenizer:
         """Writes `tokenizer.json` and the `tokenizer_config.json` that `transformers` reads."""
         folder.mkdir(parents=True, exist_ok=True)
         self._inner.save(str(folder / FILE))
-        end = self._inner.id_to_token(self.eos)
+        spelled = self._spelled(self.eos)
         settings = {
             "tokenizer_class": "PreTrainedTokenizerFast",
-            "eos_token": end,
-            "pad_token": end,
-            "bos_token": self._inner.id_to_token(self.bos) if self.bos is not None else None,
+            "eos_token": spelled,
+            "pad_token": spelled,
+            "bos_token": self._spelled(self.bos) if self.bos is not None else None,
             "clean_up_tokenization_spaces": False,
             "model_max_length": context_length,
         }
@@ -93,6 +93,28 @@ class Tokenizer:
         """On all cores."""
         return [encoding.ids for encoding in self._inner.encode_batch_fast(list(texts), add_special_tokens=False)]
 
+    def encode_marked(self, text: str) -> list[int]:
+        """As everybody else reads a text: what spells a control token is one. For comparison alone, never for what a user wrote."""
+        self._inner.encode_special_tokens = False
+        try:
+            return self.encode(text)
+        finally:
+            self._inner.encode_special_tokens = True
+
+    def control_tokens(self) -> dict[str, int]:
+        """The control tokens and their ids: what no text is encoded to."""
+        added = self._inner.get_added_tokens_decoder()
+        return {token.content: index for index, token in sorted(added.items()) if token.special}
+
+    def with_control_tokens(self, names: Sequence[str]) -> "Tokenizer":
+        """This tokenizer, or a copy that has these control tokens too, with the ids after all others."""
+        missing = [name for name in names if name not in self.control_tokens()]
+        if not missing:
+            return self
+        inner = tokenizers.Tokenizer.from_str(self._inner.to_str())
+        inner.add_special_tokens([tokenizers.AddedToken(name, special=True, normalized=False) for name in missing])
+        return Tokenizer(inner, eos=self._spelled(self.eos), bos=self._spelled(self.bos) if self.bos is not None else None)
+
     def decode(self, ids: Sequence[int]) -> str:
         """The text, without control tokens. An incomplete UTF-8 character at an end becomes U+FFFD."""
         return self._inner.decode(list(ids), skip_special_tokens=True)
@@ -105,6 +127,11 @@ class Tokenizer:
             if index not in added:
                 lengths[index] = len(token)  # the byte-level alphabet spells each byte as one character
         return lengths
+
+    def _spelled(self, index: int) -> str:
+        spelled = self._inner.id_to_token(index)
+        assert spelled is not None, f"no token {index}"
+        return spelled
 
 
 def _token(entry: object) -> str | None:

@@ -49,17 +49,18 @@ class Checkpoints:
             remove(self.store, name)
 
 
-def restore(checkpoint: Thing, state: dict[str, Tensor], expected: Mapping[str, Any]) -> History:
+def restore(checkpoint: Thing, state: dict[str, Tensor], expected: Mapping[str, Any], stage: str) -> History:
     """Fills `state` in place and returns the rows so far.
 
     expected: facts that must be the checkpoint's own (dataset, tokenizer, shape); InputError names the first that is not.
+    stage: whose checkpoint it is, for that error.
     """
     for name, value in expected.items():
         if checkpoint.facts.get(name) != value:
             raise InputError(
                 f"the checkpoint was made with another {name} ({checkpoint.facts.get(name)}, now {value})",
                 where=checkpoint.uri,
-                mend="Start over with --force pretrain.",
+                mend=f"Start over with --force {stage}.",
             )
     _quietly(dcp.load, state, checkpoint_id=checkpoint.folder(), no_dist=not torch.distributed.is_initialized())
     return History.of(checkpoint)

@@ -47,18 +47,11 @@ class TrainingConfig:
 
     def problems(self, where: str = "training.") -> list[str]:
         """Everything that is wrong with it, one phrase each."""
-        found = out_of_bounds(self, where)
-        given = [name for name in ("steps", "epochs", "tokens_per_parameter") if getattr(self, name)]
-        if len(given) != 1:
-            said = " and ".join(f"{where}{name}" for name in given) or "none of them"
-            found.append(
-                f"exactly one of {where}steps, {where}epochs and {where}tokens_per_parameter says how long to train, here {said}"
-            )
-        if self.warmup_share + self.decay_share > 1:
-            found.append(f"{where}warmup_share and {where}decay_share together are more than the whole run")
-        if self.workers and self.batch_size % self.workers:
-            found.append(f"{where}batch_size {self.batch_size} does not divide among {self.workers} workers")
-        return found
+        return [
+            *out_of_bounds(self, where),
+            *_how_long(self, ("steps", "epochs", "tokens_per_parameter"), where),
+            *_shares_and_workers(self, where),
+        ]
 
     @property
     def tokens_per_step(self) -> int:
@@ -77,3 +70,76 @@ class TrainingConfig:
                 mend="Train longer, or with smaller batches.",
             )
         return steps
+
+
+@dataclass(frozen=True, kw_only=True)
+class FinetuneConfig:
+    """How a base model learns from examples. Exactly one of steps and epochs is given; the other is 0."""
+
+    __pydantic_config__: ClassVar[dict[str, object]] = {"use_attribute_docstrings": True, "extra": "forbid"}
+
+    steps: Annotated[int, Bounds(ge=0)] = 0
+    """Optimizer updates to make."""
+    epochs: Annotated[float, Bounds(ge=0)] = 0.0
+    """Or: how often to go through the training examples."""
+    batch_size: Annotated[int, Bounds(ge=1)] = 16
+    """Examples in one update, over all workers together."""
+    max_length: Annotated[int, Bounds(ge=0)] = 0
+    """Tokens of an example at most; a longer text is cut off, a longer chat left out. 0: as many as the base model reads."""
+    seed: Annotated[int, Bounds(ge=0)] = 1
+    """Decides the order of the examples, and the weights that the base model has not."""
+    learning_rate: Annotated[float, Bounds(gt=0)] = 3e-4
+    """The highest learning rate, after warm-up."""
+    warmup_share: Annotated[float, Bounds(ge=0, lt=1)] = 0.1
+    """Share of the steps in which the learning rate rises from 0."""
+    decay_share: Annotated[float, Bounds(ge=0, le=1)] = 0.9
+    """Share of the steps, at the end, in which the learning rate falls to nearly 0."""
+    weight_decay: Annotated[float, Bounds(ge=0)] = 0.1
+    """AdamW's decoupled weight decay, on matrices alone."""
+    gradient_clip: Annotated[float, Bounds(ge=0)] = 1.0
+    """Longest gradient of an update; longer ones are scaled down to it. 0 switches it off."""
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """Arithmetic of the matrix products; auto takes bf16 where the machine is fast at it. Weights stay fp32."""
+    validate_every: Annotated[int, Bounds(ge=0), RUNTIME] = 50
+    """Steps between looks at the validation examples; 0 looks at the end alone."""
+    checkpoint_every: Annotated[int, Bounds(ge=0), RUNTIME] = 100
+    """Steps between checkpoints, from which an interrupted run goes on; 0 keeps the last one alone."""
+    workers: Annotated[int, Bounds(ge=0), RUNTIME] = 0
+    """Ray workers to train on; 0 trains in this process."""
+
+    def problems(self, where: str = "training.") -> list[str]:
+        """Everything that is wrong with it, one phrase each."""
+        return [
+            *out_of_bounds(self, where),
+            *_how_long(self, ("steps", "epochs"), where),
+            *_shares_and_workers(self, where),
+        ]
+
+    def total_steps(self, examples: int) -> int:
+        """Optimizer updates in all, over `examples` of the training split."""
+        steps = self.steps or round(self.epochs * examples / self.batch_size)
+        if steps < 1:
+            raise InputError(
+                f"that is {self.epochs:g} epochs of {examples} examples, less than one step of {self.batch_size}",
+                where="training",
+                mend="Train longer, or with smaller batches.",
+            )
+        return steps
+
+
+def _how_long(config: object, ways: tuple[str, ...], where: str) -> list[str]:
+    given = [name for name in ways if getattr(config, name)]
+    if len(given) == 1:
+        return []
+    named = [f"{where}{name}" for name in ways]
+    said = " and ".join(f"{where}{name}" for name in given) or "none of them"
+    return [f"exactly one of {', '.join(named[:-1])} and {named[-1]} says how long to train, here {said}"]
+
+
+def _shares_and_workers(config: TrainingConfig | FinetuneConfig, where: str) -> list[str]:
+    found = []
+    if config.warmup_share + config.decay_share > 1:
+        found.append(f"{where}warmup_share and {where}decay_share together are more than the whole run")
+    if config.workers and config.batch_size % config.workers:
+        found.append(f"{where}batch_size {config.batch_size} does not divide among {config.workers} workers")
+    return found

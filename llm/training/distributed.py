@@ -4,9 +4,9 @@ Ray starts the workers and starts them again when one dies; where they go on is 
 """
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import ray
 from ray.actor import ActorHandle
@@ -22,10 +22,11 @@ from infra.store.folder import FolderStore
 from llm.events import Observer, ignore
 from llm.training.channel import Receiver, Sender
 from llm.training.history import History
-from llm.training.pretrain import PretrainJob, pretrain
+from llm.training.job import TrainingJob
 from llm.training.resume import newest
 from llm.training.topology import Topology
 
+J = TypeVar("J", bound=TrainingJob)
 _RESTARTS: Final = 3
 _ABORT_SECONDS: Final = 5.0
 _WITHOUT: Final = ("DatasetsCallback", "PlacementGroupCleanerCallback")  # an actor each, for Ray Data and for a shared cluster
@@ -37,9 +38,12 @@ class WorkersError(SlipwayError):
     code = "workers"
 
 
-def pretrain_on_workers(job: PretrainJob, workers: int, observe: Observer, *, embedded: bool) -> History:
-    """`pretrain` on `workers` of the connected Ray cluster (`infra.cluster.connect`), gloo between CPUs and nccl between GPUs.
+def train_on_workers(
+    train: Callable[[J, Observer, Topology], History], job: J, workers: int, observe: Observer, *, embedded: bool
+) -> History:
+    """`train(job, ...)` on `workers` of the connected Ray cluster (`infra.cluster.connect`), gloo between CPUs, nccl between GPUs.
 
+    train: a function of a module, such as `pretrain`: each worker imports it and calls it with its own place among them.
     embedded: the cluster lives on this machine and ends with us, so that what guards a shared one is left out.
     observe: called in another thread while this one waits. When a worker died and training went back to the last checkpoint,
     it is told steps again, or not at all of those that were on their way: they stand in the checkpoint that `Resumed` names.
@@ -49,7 +53,7 @@ def pretrain_on_workers(job: PretrainJob, workers: int, observe: Observer, *, em
     _check_room(job, workers, embedded=embedded)
     trainer = _Trainer(
         _work,
-        train_loop_config={"job": job},
+        train_loop_config={"train": train, "job": job},
         scaling_config=ScalingConfig(num_workers=workers, use_gpu=job.numerics.device == "cuda"),
         run_config=RunConfig(
             name=f"{job.run}-{uuid.uuid4().hex[:8]}",  # Ray goes on silently with a run whose name it knows
@@ -67,14 +71,14 @@ def pretrain_on_workers(job: PretrainJob, workers: int, observe: Observer, *, em
 
 def _work(config: Mapping[str, Any]) -> None:
     """What each worker runs. Only the first has anything to say."""
-    job: PretrainJob = config["job"]
+    train, job = config["train"], config["job"]
     context = ray.train.get_context()
     topology = Topology(context.get_world_rank(), context.get_world_size())
     if not topology.leads:
-        pretrain(job, ignore, topology)
+        train(job, ignore, topology)
         return
     with Sender(open_store(job.store_url), job.run) as send:
-        pretrain(job, send, topology)
+        train(job, send, topology)
 
 
 class _Trainer(TorchTrainer):
@@ -139,7 +143,7 @@ def _logs() -> str:
     return str(node.get_logs_dir_path()) if node else ""
 
 
-def _check_room(job: PretrainJob, workers: int, *, embedded: bool) -> None:
+def _check_room(job: TrainingJob, workers: int, *, embedded: bool) -> None:
     """Refuses what would wait for ever, or fail in a worker: too few GPUs here, a folder that other machines do not see."""
     resource = "GPU" if job.numerics.device == "cuda" else "CPU"
     there = int(ray.cluster_resources().get(resource, 0))  # type: ignore[no-untyped-call]

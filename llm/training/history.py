@@ -22,13 +22,14 @@ STEPS: Final = pa.schema(
         ("tokens_per_second", pa.float64()),
         ("validation_loss", pa.float64()),
         ("validation_bits_per_byte", pa.float64()),
+        ("validation_accuracy", pa.float64()),
     ]
 )
 
 
 @dataclass
 class History:
-    """Rows by step, from 1. The validation columns are null but where the run looked."""
+    """Rows by step, from 1. The validation columns are null but where the run looked, and it measures one of them alone."""
 
     rows: list[dict[str, Any]] = field(default_factory=list)
 
@@ -43,11 +44,12 @@ class History:
                 "tokens_per_second": done.tokens_per_second,
                 "validation_loss": None,
                 "validation_bits_per_byte": None,
+                "validation_accuracy": None,
             }
         )
 
     def add_validation(self, seen: Validated) -> None:
-        self.rows[-1] |= {"validation_loss": seen.loss, "validation_bits_per_byte": seen.bits_per_byte}
+        self.rows[-1] |= {"validation_loss": seen.loss, f"validation_{seen.measure}": seen.value}
 
     @property
     def last_validation(self) -> dict[str, Any]:

@@ -2,22 +2,23 @@
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from infra.store import open_store
 from infra.store.errors import SlipwayError
-from infra.store.manifest import Thing
-from llm.data.batches import BatchOrder
-from llm.events import CheckpointSaved, Observer, Resumed, StepDone, Validated
+from llm.events import CheckpointSaved, Measure, Observer, Resumed, StepDone, Validated, ignore
 from llm.training.checkpoints import Checkpoints, restore
-from llm.training.config import TrainingConfig
 from llm.training.history import History
+from llm.training.job import TrainingJob
 from llm.training.numerics import Numerics
 from llm.training.optimizers import AdamW
+from llm.training.resume import newest
 from llm.training.schedules import warmup_stable_decay
 from llm.training.step import Objective, train_step
 from llm.training.topology import Topology
@@ -29,34 +30,42 @@ class DivergedError(SlipwayError):
     code = "diverged"
 
 
+class Order(Protocol):
+    """Which rows make the batch of a step (from 0): a pure function of the step, so that nothing has to be saved."""
+
+    def starts(self, step: int) -> NDArray[Any]:
+        """What `Work.read` makes a batch of: (batch size over all workers,)."""
+        ...
+
+    def tokens(self, step: int) -> int:
+        """The tokens of that batch, without padding."""
+        ...
+
+
 @dataclass(frozen=True)
 class Work:
     """What a loop works on: the model and its data, how to look at it from outside, and what a checkpoint must agree with."""
 
     model: nn.Module
     objective: Objective
-    order: BatchOrder
-    read: Callable[[Any], Tensor]  # where rows start -> a batch on the model's device
-    validate: Callable[[], tuple[float, float]]  # -> nats per token, bits per byte
+    order: Order
+    read: Callable[[NDArray[Any]], Tensor]  # rows of the order -> a batch on the model's device
+    measure: Measure
+    validate: Callable[[], tuple[float, float]]  # -> nats per target, the measure's value
     sample: Callable[[int], None]  # shows text after a step
     facts: Mapping[str, Any]
 
 
-def train(
-    work: Work,
-    config: TrainingConfig,
-    steps: int,
-    numerics: Numerics,
-    checkpoints: Checkpoints,
-    start: Thing | None,
-    *,
-    topology: Topology,
-    observe: Observer,
-) -> History:
-    """Trains until `steps` updates are made, from the checkpoint `start` or from the beginning, and returns a row for each.
+def train(work: Work, job: TrainingJob, *, topology: Topology, observe: Observer) -> History:
+    """Trains until `job.steps` updates are made and returns a row for each, from the newest checkpoint of the job's runs if any.
 
-    Ends with a checkpoint at the last step. Raises DivergedError at the first loss that is not finite.
+    Ends with a checkpoint at the last step. `observe` hears the first worker alone. Raises DivergedError at the first loss that
+    is not finite.
     """
+    store, config, steps, numerics = open_store(job.store_url), job.training, job.steps, job.numerics
+    checkpoints = Checkpoints(store, job.run, job.scratch)
+    start = newest(store, (*job.earlier_runs, job.run))
+    observe = observe if topology.leads else ignore
     model = work.model
     optimizer = AdamW(model.named_parameters(), weight_decay=config.weight_decay)
     state = {
@@ -65,12 +74,13 @@ def train(
     }
     history = History()
     if start is not None:
-        history = restore(start, state, work.facts)
+        history = restore(start, state, work.facts, job.stage)
         observe(Resumed(len(history.rows), start.prefix))
     share = config.batch_size // topology.world
     seen = history.tokens()
     for step in range(len(history.rows), steps):
         before = time.perf_counter()
+        tokens = work.order.tokens(step)
         mine = work.order.starts(step)[topology.rank * share : (topology.rank + 1) * share]
         rate = warmup_stable_decay(
             step, steps, peak=config.learning_rate, warmup_share=config.warmup_share, decay_share=config.decay_share
@@ -89,18 +99,17 @@ def train(
         if not math.isfinite(loss):
             raise DivergedError(
                 f"the loss is {loss} at step {step + 1}",
-                where="pretrain",
+                where=job.stage,
                 mend="Lower training.learning_rate; the run would go on from its last checkpoint.",
             )
-        seen += config.tokens_per_step
-        done = StepDone(
-            step + 1, steps, loss, config.tokens_per_step, seen, rate, float(result.gradient_norm), time.perf_counter() - before
-        )
+        seen += tokens
+        done = StepDone(step + 1, steps, loss, tokens, seen, rate, float(result.gradient_norm), time.perf_counter() - before)
         history.add(done)
         observe(done)
         last = step + 1 == steps
         if last or _due(step, config.validate_every):
-            validation = Validated(step + 1, *work.validate())
+            loss, value = work.validate()
+            validation = Validated(step + 1, loss, work.measure, value)
             history.add_validation(validation)
             observe(validation)
             if topology.leads:
@@ -118,7 +127,7 @@ def _due(step: int, every: int) -> bool:
 
 
 @torch.no_grad()
-def mean_loss(model: nn.Module, objective: Objective, batches: list[Tensor], numerics: Numerics) -> float:
+def mean_loss(model: nn.Module, objective: Objective, batches: Sequence[Tensor], numerics: Numerics) -> float:
     """Nats per target over the batches."""
     model.eval()
     total, count = 0.0, 0

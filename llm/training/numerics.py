@@ -36,14 +36,14 @@ class Numerics:
         return cls(device, chosen, "sdpa", False, "adamw-fused", torch.get_num_threads(), reason)
 
     @classmethod
-    def recorded(cls, document: dict[str, Any]) -> Self:
-        """The numerics of an earlier attempt, to go on with. Raises InputError where this machine cannot."""
+    def recorded(cls, document: dict[str, Any], stage: str) -> Self:
+        """The numerics of a stage's earlier attempt, to go on with. Raises InputError where this machine cannot."""
         numerics = cls(**document)
         if numerics.device == "cuda" and not torch.cuda.is_available():
             raise InputError(
                 "the run began on a CUDA device, this machine has none",
                 where="numerics",
-                mend="Resume it on a GPU, or start over with --force pretrain.",
+                mend=f"Resume it on a GPU, or start over with --force {stage}.",
             )
         return numerics
 

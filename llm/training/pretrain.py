@@ -14,17 +14,15 @@ from infra.store import open_store
 from infra.store.manifest import load
 from llm.data.batches import BatchOrder, read_batch
 from llm.data.tokens import TokenStream
-from llm.events import Observer, Sampled, ignore
+from llm.events import Observer, Sampled
 from llm.models.config import LlamaConfig
 from llm.models.llama import Llama
 from llm.serving.sampling import continue_text
 from llm.text.tokenizer import Tokenizer
-from llm.training.checkpoints import Checkpoints
 from llm.training.config import TrainingConfig
 from llm.training.history import History
 from llm.training.loop import Work, mean_loss, train
 from llm.training.numerics import Numerics
-from llm.training.resume import newest
 from llm.training.step import NextToken
 from llm.training.topology import ALONE, Topology
 
@@ -45,6 +43,10 @@ class PretrainJob:
     steps: int
     numerics: Numerics
     prompt: str = ""
+
+    @property
+    def stage(self) -> str:
+        return "pretrain"
 
 
 def pretrain(job: PretrainJob, observe: Observer, topology: Topology = ALONE) -> History:
@@ -79,28 +81,21 @@ def pretrain(job: PretrainJob, observe: Observer, topology: Topology = ALONE) ->
             model.train()
             observe(Sampled(step, job.prompt, text))
 
-    return train(
-        Work(
-            model,
-            objective,
-            BatchOrder(len(stream), length, job.training.batch_size, job.training.seed),
-            read,
-            validate,
-            sample,
-            {
-                "dataset": tokens.version,
-                "tokenizer": tokens.files["tokenizer.json"]["sha256"],
-                "parameters": job.model.parameters(),
-            },
-        ),
-        job.training,
-        job.steps,
-        job.numerics,
-        Checkpoints(store, job.run, job.scratch),
-        newest(store, (*job.earlier_runs, job.run)),
-        topology=topology,
-        observe=observe if topology.leads else ignore,
+    work = Work(
+        model=model,
+        objective=objective,
+        order=BatchOrder(len(stream), length, job.training.batch_size, job.training.seed),
+        read=read,
+        measure="bits_per_byte",
+        validate=validate,
+        sample=sample,
+        facts={
+            "dataset": tokens.version,
+            "tokenizer": tokens.files["tokenizer.json"]["sha256"],
+            "parameters": job.model.parameters(),
+        },
     )
+    return train(work, job, topology=topology, observe=observe)
 
 
 def validation_rows(stream: TokenStream, length: int) -> list[Tensor]:

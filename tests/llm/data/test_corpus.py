@@ -9,7 +9,7 @@ from infra.store.errors import DamagedError
 from infra.store.folder import FolderStore
 from infra.store.manifest import describe, load
 from llm.data.config import DataConfig
-from llm.data.corpus import CorpusStats, corpus_facts, publish_corpus, read_corpus, write_corpus
+from llm.data.corpus import CorpusStats, corpus_facts, publish_corpus, read_corpus, read_names, read_rows, write_corpus
 from llm.data.documents import Document
 from llm.data.sources import inspect
 
@@ -26,6 +26,13 @@ def test_documents_come_back_as_they_were_and_in_order(store: FolderStore, tmp_p
     corpus = publish_corpus(store, tmp_path / "c", "plays", {})
     assert re.fullmatch(rf"datasets/plays/{corpus.version}", corpus.prefix)
     assert list(read_corpus(load(store, corpus.prefix))) == texts(500)
+
+
+def test_names_and_single_rows_are_read_without_the_rest(store: FolderStore, tmp_path: Path) -> None:
+    write_corpus(texts(500), tmp_path / "c", shard_bytes=5_000)
+    corpus = publish_corpus(store, tmp_path / "c", "plays", {})
+    assert [(name.id, name.parent) for name in read_names(corpus)] == [(text.id, text.parent) for text in texts(500)]
+    assert read_rows(corpus, [499, 0, 250, 250]) == {row: texts(500)[row] for row in (0, 250, 499)}
 
 
 def test_a_text_is_kept_once_and_an_empty_one_not_at_all(store: FolderStore, tmp_path: Path) -> None:

@@ -4,8 +4,9 @@ import json
 import math
 
 import numpy as np
+import pytest
 
-from llm.evaluation.intervals import Interval, ratio_interval
+from llm.evaluation.intervals import Interval, ratio_interval, wilson
 
 
 def test_the_value_is_the_ratio_of_the_sums_and_not_the_mean_of_the_ratios() -> None:
@@ -47,3 +48,12 @@ def test_the_same_numbers_give_the_same_interval_again() -> None:
     values, sizes = np.arange(1.0, 3_001.0), np.full(3_000, 7)
     assert ratio_interval(values, sizes) == ratio_interval(values, sizes)
     assert ratio_interval(values, sizes) != ratio_interval(values, sizes, seed=1)
+
+
+def test_a_share_has_the_interval_that_the_textbooks_give_it() -> None:
+    found = wilson(15, 20)  # Wilson (1927), as worked out in Newcombe (1998) and elsewhere
+    assert (found.value, found.n) == (0.75, 20)
+    assert found.low == pytest.approx(0.5313, abs=1e-4)
+    assert found.high == pytest.approx(0.8881, abs=1e-4)
+    assert (wilson(0, 10).low, wilson(10, 10).high) == pytest.approx((0.0, 1.0))
+    assert 0.6 < wilson(10, 10).low < 0.8

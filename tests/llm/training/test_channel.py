@@ -16,7 +16,7 @@ from llm.training.channel import Receiver, Sender, decode, encode
 RUN = "pretrain-a-1"
 EVENTS: list[Event] = [
     StepDone(3, 10, 2.5000000000000004, 128, 384, 1e-3, 0.7, 0.01),
-    Validated(3, 2.4, 1.9),
+    Validated(3, 2.4, "bits_per_byte", 1.9),
     Sampled(3, "The ", "Käse\nand a line 😀"),
     CheckpointSaved(3, "runs/a/checkpoints/step-00000003"),
     Resumed(3, "runs/a/checkpoints/step-00000003"),

@@ -16,7 +16,8 @@ from infra.store import open_store
 from infra.store.errors import DamagedError, InputError
 from llm.events import CheckpointSaved, Event, Resumed, StepDone, Validated, ignore
 from llm.training import distributed
-from llm.training.distributed import WorkersError, pretrain_on_workers
+from llm.training.distributed import WorkersError, train_on_workers
+from llm.training.finetune import FinetuneJob, finetune
 from llm.training.history import History
 from llm.training.loop import DivergedError
 from llm.training.pretrain import PretrainJob, pretrain
@@ -58,7 +59,7 @@ def test_one_worker_gives_bit_for_bit_the_losses_of_none(make_job: MakeJob, capf
     alone = pretrain(make_job("alone"), ignore)
     capfd.readouterr()
     job = make_job("ray")
-    on_ray = pretrain_on_workers(job, 1, seen.append, embedded=True)
+    on_ray = train_on_workers(pretrain, job, 1, seen.append, embedded=True)
     assert losses(on_ray) == losses(alone)
     assert [row["gradient_norm"] for row in on_ray.rows] == [row["gradient_norm"] for row in alone.rows]
     assert on_ray.last_validation["validation_loss"] == alone.last_validation["validation_loss"]
@@ -70,10 +71,22 @@ def test_one_worker_gives_bit_for_bit_the_losses_of_none(make_job: MakeJob, capf
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(400)
+@pytest.mark.usefixtures("cluster")
+def test_finetuning_on_workers_gives_the_losses_of_none(make_finetune_job: Callable[..., FinetuneJob]) -> None:
+    alone = finetune(make_finetune_job("alone"), ignore)
+    one, two = (train_on_workers(finetune, make_finetune_job(f"ray-{n}"), n, ignore, embedded=True) for n in (1, 2))
+    assert losses(one) == losses(alone)
+    assert one.last_validation["validation_accuracy"] == alone.last_validation["validation_accuracy"]
+    torch.testing.assert_close(losses(two), losses(alone), rtol=1e-3, atol=0)  # the same batches, other rounding
+    assert [row["tokens"] for row in two.rows] == [row["tokens"] for row in alone.rows]
+
+
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 @pytest.mark.usefixtures("cluster")
 def test_kill_9_of_a_worker_costs_time_and_nothing_else(make_job: MakeJob) -> None:
-    undisturbed = pretrain_on_workers(make_job("undisturbed", **LONG), 2, ignore, embedded=True)
+    undisturbed = train_on_workers(pretrain, make_job("undisturbed", **LONG), 2, ignore, embedded=True)
     alone = pretrain(make_job("alone", steps=400, checkpoint_every=0, validate_every=0), ignore)
     torch.testing.assert_close(losses(undisturbed)[:10], losses(alone)[:10], rtol=1e-3, atol=0)  # the same batches, other rounding
 
@@ -90,7 +103,7 @@ def test_kill_9_of_a_worker_costs_time_and_nothing_else(make_job: MakeJob) -> No
 
     killer = threading.Thread(target=kill_after_the_first_checkpoint)
     killer.start()
-    history = pretrain_on_workers(job, 2, seen.append, embedded=True)
+    history = train_on_workers(pretrain, job, 2, seen.append, embedded=True)
     killer.join()
     resumed = [event.step for event in seen if isinstance(event, Resumed)]
     assert len(killed) == len(resumed) == 1
@@ -107,7 +120,7 @@ def test_kill_9_of_a_worker_costs_time_and_nothing_else(make_job: MakeJob) -> No
 def test_an_error_of_ours_arrives_as_itself_at_the_first_try(make_job: MakeJob) -> None:
     job, tries = make_job("diverges", learning_rate=1e38, gradient_clip=0.0), list[Event]()
     with pytest.raises(DivergedError) as raised:
-        pretrain_on_workers(job, 1, tries.append, embedded=True)
+        train_on_workers(pretrain, job, 1, tries.append, embedded=True)
     assert raised.value.where == "pretrain"
     assert "training.learning_rate" in raised.value.mend
     steps = [event.step for event in tries if isinstance(event, StepDone)]
@@ -124,7 +137,7 @@ def test_an_error_of_anybody_else_is_one_sentence_and_says_where_the_logs_lie(
     job = make_job("broken")
     object.__setattr__(job.model, "vocabulary", 8)  # ids beyond the embedding
     with pytest.raises(WorkersError, match=r"^/tmp/slipway-ray-.*/logs: training on Ray workers failed \(IndexError: ") as raised:
-        pretrain_on_workers(job, 1, ignore, embedded=True)
+        train_on_workers(pretrain, job, 1, ignore, embedded=True)
     assert "\n" not in raised.value.what
 
 
@@ -132,7 +145,7 @@ def test_an_error_of_anybody_else_is_one_sentence_and_says_where_the_logs_lie(
 @pytest.mark.usefixtures("cluster")
 def test_more_workers_than_there_is_room_for_are_refused_instead_of_waited_for(make_job: MakeJob) -> None:
     with pytest.raises(InputError, match="3 workers need a CPU each, here are 2") as raised:
-        pretrain_on_workers(make_job(batch_size=3), 3, ignore, embedded=True)
+        train_on_workers(pretrain, make_job(batch_size=3), 3, ignore, embedded=True)
     assert raised.value.where == "training.workers"
 
 

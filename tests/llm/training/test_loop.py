@@ -54,7 +54,7 @@ def test_training_learns_and_tells_what_it_does(store: FolderStore, make_job: Ma
     assert steps[-1].tokens_seen == 40 * 4 * 32
     looks = [event for event in events if isinstance(event, Validated)]
     assert [look.step for look in looks] == list(range(4, 41, 4))
-    assert looks[-1].bits_per_byte < looks[0].bits_per_byte
+    assert looks[-1].value < looks[0].value
     assert [event.step for event in events if isinstance(event, CheckpointSaved)] == list(range(4, 41, 4))
 
 

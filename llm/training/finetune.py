@@ -1,0 +1,87 @@
+"""Finetuning: a base model, the examples of a task, the same loop, step and checkpoints as pretraining."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from infra.store import open_store
+from infra.store.manifest import Thing, load
+from llm.data.examples import ExampleOrder
+from llm.events import Observer
+from llm.training import classify, instruct
+from llm.training.config import FinetuneConfig
+from llm.training.history import History
+from llm.training.loop import Work, train
+from llm.training.numerics import Numerics
+from llm.training.task import Task
+from llm.training.topology import ALONE, Topology
+
+TaskName = Literal["classify", "instruct"]
+_TASKS: Final[Mapping[TaskName, Callable[[Thing, Thing, FinetuneConfig], Task]]] = {
+    "classify": classify.prepare,
+    "instruct": instruct.prepare,
+}
+"""(base package, examples, configuration) -> what the task brings to the loop."""
+
+
+@dataclass(frozen=True)
+class FinetuneJob:
+    """All that a worker has to know, as plain data. `base` and `examples` are names in the store."""
+
+    store_url: str
+    base: str
+    examples: str
+    run: str
+    earlier_runs: tuple[str, ...]
+    scratch: Path
+    task: TaskName
+    training: FinetuneConfig
+    steps: int
+    numerics: Numerics
+
+    @property
+    def stage(self) -> str:
+        return f"finetune-{self.task}"
+
+
+def finetune(job: FinetuneJob, observe: Observer, topology: Topology = ALONE) -> History:
+    """Trains to the end, from the newest checkpoint of this run or an earlier attempt. Leaves the model in the last checkpoint."""
+    store = open_store(job.store_url)
+    job.numerics.apply(topology.world)
+    base, examples = load(store, job.base), load(store, job.examples)
+    task = _TASKS[job.task](base, examples, job.training)
+    device = torch.device(job.numerics.device)
+    task.model.to(device).train()
+    looks = [batch.to(device) for batch in task.looks]
+
+    def read(rows: NDArray[np.int64]) -> Tensor:
+        return task.read(rows).to(device)
+
+    def validate() -> tuple[float, float]:
+        return task.validate(looks, job.numerics)
+
+    def sample(step: int) -> None:
+        if sampled := task.sample(step):
+            observe(sampled)
+
+    work = Work(
+        model=task.model,
+        objective=task.objective,
+        order=ExampleOrder(task.lengths, job.training.batch_size, job.training.seed, task.among),
+        read=read,
+        measure=task.measure,
+        validate=validate,
+        sample=sample,
+        facts={
+            "dataset": examples.version,
+            "base": base.version,
+            "parameters": sum(parameter.numel() for parameter in task.model.parameters()),
+        },
+    )
+    return train(work, job, topology=topology, observe=observe)

@@ -1,0 +1,145 @@
+"""Finetuning to answer: cross-entropy of the answers alone, their stop token included; a chat is read whole, or left out."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from infra.store.errors import InputError
+from infra.store.manifest import Thing
+from llm.data.instructions import Instruction, read_instructions
+from llm.data.tokens import Split
+from llm.events import Sampled
+from llm.models.assistant import from_base
+from llm.serving.sampling import generate
+from llm.text.chat import ChatFormat, Rendered
+from llm.training.config import FinetuneConfig
+from llm.training.numerics import Numerics
+from llm.training.task import Task
+
+_IGNORED: Final = -100  # a target that nothing is learnt from: the question, and padding
+_LOOKED_AT = 128  # validation chats a look at most, evenly chosen: enough to see the curve, little enough not to slow it
+_MOST_LEFT_OUT = 0.5
+AMONG: Final = 8  # steps whose chats are dealt out among them by length
+
+
+class AnswerTokens:
+    """A batch holds for each chat its ids and, one place on, what is to be learnt there: int64 (B, 2, T)."""
+
+    def count(self, batch: Tensor) -> int:
+        return int((batch[:, 1] != _IGNORED).sum())
+
+    def loss(self, model: nn.Module, batch: Tensor) -> Tensor:
+        return losses(model, batch).sum()
+
+
+def losses(model: nn.Module, batch: Tensor) -> Tensor:
+    """Nats of each target, chat after chat: (count,). The output layer, a fifth of a small model, reads these places alone."""
+    inputs, targets = batch.unbind(dim=1)  # (B, T) twice
+    learnt = targets != _IGNORED
+    logits = model.head(model.hidden(inputs)[learnt])  # type: ignore[operator] # (count, V)
+    return F.cross_entropy(logits.float(), targets[learnt], reduction="none")
+
+
+def as_batch(rows: Sequence[Rendered]) -> Tensor:
+    """Chats of unequal length, filled up on the right, where a causal model does not look: int64 (B, 2, T)."""
+    batch = torch.zeros(len(rows), 2, max(map(len, rows)) - 1, dtype=torch.int64)
+    batch[:, 1] = _IGNORED
+    for place, row in enumerate(rows):
+        ids, mask = torch.tensor(row.ids), torch.tensor(row.mask, dtype=torch.bool)
+        batch[place, 0, : len(ids) - 1] = ids[:-1]
+        batch[place, 1, : len(ids) - 1] = torch.where(mask[1:], ids[1:], _IGNORED)
+    return batch
+
+
+@dataclass(frozen=True, eq=False)
+class Fitting:
+    """The chats of a split that a model can read whole, rendered, and how many it cannot: half an answer teaches a wrong end."""
+
+    chats: list[Instruction]
+    rows: list[Rendered]
+    left_out: int
+
+    @property
+    def answer_bytes(self) -> int:
+        """UTF-8 bytes of all answers."""
+        said = (message["content"].strip() for chat in self.chats for message in chat.messages if message["role"] == "assistant")
+        return sum(len(text.encode()) for text in said)
+
+
+def fitting(examples: Thing, split: Split, chats: ChatFormat, length: int) -> Fitting:
+    """Raises InputError where more than half are too long, and where a stop token is not in the loss."""
+    given = read_instructions(examples, split)
+    rendered = [chats.render(chat.messages) for chat in given]
+    kept = [(chat, row) for chat, row in zip(given, rendered, strict=True) if len(row) <= length]
+    if len(kept) < (1 - _MOST_LEFT_OUT) * len(given) or not kept:
+        longest = sorted(len(row) for row in rendered)[int(0.95 * len(rendered))] if rendered else 0
+        raise InputError(
+            f"{len(given) - len(kept):,} of {len(given):,} rows ({split}) are longer than {length} tokens, which are read at once",
+            where="instruct.data",
+            mend=f"Shorten them, or take a base model that reads more: 19 of 20 rows have {longest:,} tokens or fewer.",
+        )
+    chats.check_learns_to_stop(row for _, row in kept)
+    return Fitting([chat for chat, _ in kept], [row for _, row in kept], len(given) - len(kept))
+
+
+def longest(config: FinetuneConfig, context_length: int) -> int:
+    """Tokens of a chat at most."""
+    return min(config.max_length or context_length, context_length)
+
+
+def prepare(base: Thing, examples: Thing, config: FinetuneConfig) -> Task:
+    """The base model with the markers of a chat, and the chats that it can read whole."""
+    assistant = from_base(base.folder())
+    model, chats = assistant.model, assistant.chats
+    length = longest(config, model.config.context_length)
+    training, held_out = (fitting(examples, split, chats, length) for split in ("train", "validation"))
+    chosen = np.unique(np.linspace(0, len(held_out.rows) - 1, min(_LOOKED_AT, len(held_out.rows))).round().astype(np.int64))
+    looked_at = Fitting([held_out.chats[place] for place in chosen], [held_out.rows[place] for place in chosen], 0)
+    rows = sorted(looked_at.rows, key=len)  # like lengths together: little padding
+    shown, size = looked_at.chats[0], chats.tokenizer.size
+
+    def read(numbers: NDArray[np.int64]) -> Tensor:
+        return as_batch([training.rows[number] for number in numbers])
+
+    def validate(batches: Sequence[Tensor], numerics: Numerics) -> tuple[float, float]:
+        return look(model, batches, numerics, stop=chats.end, answer_bytes=looked_at.answer_bytes)
+
+    def sample(step: int) -> Sampled:
+        model.eval()
+        ids = generate(model, chats.prompt_ids(shown.prompt), max_new_tokens=40, temperature=0, stop=chats.stop, vocabulary=size)
+        text = chats.tokenizer.decode(list(ids))
+        model.train()
+        return Sampled(step, f"{shown.question} ", text)
+
+    return Task(
+        model=model,
+        objective=AnswerTokens(),
+        lengths=np.array([len(row) - 1 for row in training.rows], dtype=np.int64),
+        read=read,
+        looks=[as_batch(rows[start : start + 16]) for start in range(0, len(rows), 16)],
+        measure="bits_per_byte",
+        validate=validate,
+        among=AMONG,
+        sample=sample,
+    )
+
+
+@torch.no_grad()
+def look(model: nn.Module, batches: Sequence[Tensor], numerics: Numerics, *, stop: int, answer_bytes: int) -> tuple[float, float]:
+    """Nats per target, and bits per byte of the answers: their text alone, without the stop token."""
+    model.eval()
+    nats = of_text = count = 0.0
+    for batch in batches:
+        with numerics.autocast():
+            found = losses(model, batch)
+        targets = batch[:, 1][batch[:, 1] != _IGNORED]
+        nats, count = nats + float(found.sum()), count + len(found)
+        of_text += float(found[targets != stop].sum())
+    model.train()
+    return nats / count, of_text / float(np.log(2)) / answer_bytes
