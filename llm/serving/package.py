@@ -1,0 +1,96 @@
+"""What is served: a model package, its files checked before anything is loaded."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from infra.store.errors import InputError
+from infra.store.folder import FolderStore
+from infra.store.manifest import MANIFEST, find, sha256
+from llm.models.classifier import Classifier, encode
+from llm.models.hub import WEIGHTS, kind, load_classifier, load_model
+from llm.models.llama import Llama
+from llm.serving.work import Event, Question, classification, continuation
+from llm.text.chat import ChatFormat
+from llm.text.tokenizer import Tokenizer
+
+_PROBE = "The"
+
+
+@dataclass(frozen=True)
+class Package:
+    """A loaded package. version: the hash its manifest in the store gives, None outside a store; chat: None without a template."""
+
+    name: str
+    model: Llama | Classifier
+    tokenizer: Tokenizer
+    chat: ChatFormat | None
+    version: str | None
+    weights_sha256: str
+
+    @property
+    def kind(self) -> Literal["causal", "classifier"]:
+        return "classifier" if isinstance(self.model, Classifier) else "causal"
+
+    @property
+    def context_length(self) -> int:
+        return (self.model.body if isinstance(self.model, Classifier) else self.model).config.context_length
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        return self.model.labels if isinstance(self.model, Classifier) else ()
+
+    def document(self) -> dict[str, object]:
+        """What `/version` answers."""
+        return {
+            "model": self.name,
+            "kind": self.kind,
+            "chat": self.chat is not None,
+            "package": self.version,
+            "weights_sha256": self.weights_sha256,
+            "context_length": self.context_length,
+        }
+
+    def start_ids(self, prompt: str) -> list[int]:
+        """The ids of a text to continue: it stands where a document starts."""
+        start = self.tokenizer.eos if self.tokenizer.bos is None else self.tokenizer.bos
+        return [start, *self.tokenizer.encode(prompt)]
+
+    def probe(self) -> Iterator[Event]:
+        """The smallest real work: whoever sees it end knows that the model answers."""
+        if isinstance(self.model, Classifier):
+            return classification(self.model, [encode(self.tokenizer, _PROBE, self.context_length)])
+        prompt = self.start_ids(_PROBE)[: self.context_length - 1]
+        return continuation(self.model, self.tokenizer, Question(prompt=prompt, max_tokens=2, temperature=0))
+
+
+def load_package(folder: Path, name: str = "") -> Package:
+    """Checks and loads a package's folder; on the GPU where there is one. name: what clients call it, the folder's by default.
+
+    Raises InputError when it is no package, DamagedError when a file is not what the manifest beside it says.
+    """
+    folder = folder.expanduser().absolute()
+    if not folder.is_dir():
+        raise InputError("no such folder", where=str(folder), mend="Name a model package or a Hugging Face folder.")
+    version, weights = _check(folder)
+    classifier = kind(folder) == "classifier"
+    model: Llama | Classifier = load_classifier(folder) if classifier else load_model(folder)
+    tokenizer = Tokenizer.load(folder)
+    chat = None if classifier else ChatFormat.load(folder)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    return Package(name or folder.name, model.to(device).float().eval(), tokenizer, chat, version, weights)
+
+
+def _check(folder: Path) -> tuple[str | None, str]:
+    """The package's version, if a manifest gives one, and the sha256 of its weights, both of files that were read through."""
+    if (folder / MANIFEST).is_file() and (thing := find(FolderStore(folder.parent), folder.name)):
+        thing.check()
+        if WEIGHTS in thing.files:
+            return thing.version, str(thing.files[WEIGHTS]["sha256"])
+    if not (folder / WEIGHTS).is_file():
+        kind(folder)  # a folder without config.json has an error of its own
+        raise InputError("no weights", where=str(folder / WEIGHTS), mend="A model folder has config.json and model.safetensors.")
+    return None, sha256(folder / WEIGHTS)
