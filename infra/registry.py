@@ -5,6 +5,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from infra.store.errors import InputError
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
 
 CHAMPION = "champion"
+PREVIOUS = "previous"
 _DESCRIPTION_LENGTH = 5_000  # MLflow's limit
 _REFERENCE = re.compile(r"models:/(?P<name>[^/@]+)(?:@(?P<alias>[^/@]+)|/(?P<version>\d+))")
 
@@ -47,6 +49,10 @@ class Registry:
     def __init__(self, tracking_uri: str) -> None:
         self.tracking_uri = tracking_uri
         self._connected: MlflowClient | None = None
+
+    def is_untouched(self) -> bool:
+        """Whether it is a local database that nobody has made yet: asking anything of it would."""
+        return self.tracking_uri.startswith("sqlite:///") and not Path(self.tracking_uri.removeprefix("sqlite:///")).exists()
 
     def register(
         self,
@@ -134,6 +140,29 @@ class Registry:
         with errors(self.tracking_uri):
             for key, value in tags.items():
                 client.set_model_version_tag(version.name, str(version.version), key, value)
+
+    def set_alias(self, name: str, alias: str, version: int) -> None:
+        """Moves an alias; a release alone moves `champion` and `previous`."""
+        client = self._client()
+        with errors(self.tracking_uri):
+            client.set_registered_model_alias(name, alias, str(version))
+
+    def delete_alias(self, name: str, alias: str) -> None:
+        """No error when there is none."""
+        client = self._client()
+        with errors(self.tracking_uri):
+            client.delete_registered_model_alias(name, alias)
+
+    def model_tags(self) -> dict[str, dict[str, str]]:
+        """The tags of every registered model, by its name; not those of its versions."""
+        client = self._client()
+        with errors(self.tracking_uri):
+            return {model.name: dict(model.tags) for model in _every_model(client)}
+
+    def set_model_tag(self, name: str, key: str, value: str) -> None:
+        client = self._client()
+        with errors(self.tracking_uri):
+            client.set_registered_model_tag(name, key, value)
 
     def _client(self) -> "MlflowClient":
         if self._connected is None:

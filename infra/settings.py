@@ -1,5 +1,8 @@
 """Where things are: the environment's own variables where they exist, SLIPWAY_* for the rest."""
 
+import getpass
+import os
+import socket
 from pathlib import Path
 from typing import Self
 
@@ -8,6 +11,14 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from infra.store import open_store
 from infra.store.errors import InputError, StoreError
+
+
+def _login() -> str:
+    try:
+        name = getpass.getuser()
+    except (KeyError, OSError):  # a container's user need not have a name
+        name = f"uid-{os.getuid()}"
+    return f"{name}@{socket.gethostname()}"
 
 
 class Settings(BaseSettings):
@@ -27,6 +38,8 @@ class Settings(BaseSettings):
     """The Ray cluster; Ray on this machine by default."""
     lease_seconds: float = Field(default=60.0, gt=0, validation_alias="SLIPWAY_LEASE_SECONDS")
     """Seconds after which a silent holder of a lease on another machine is taken for dead."""
+    user: str = Field(default_factory=_login, min_length=1, validation_alias="SLIPWAY_USER")
+    """Who stands in the ledger for what is decided and deployed from here; the login and host by default."""
 
     @classmethod
     def load(cls) -> Self:
@@ -48,6 +61,13 @@ class Settings(BaseSettings):
 
     def model_post_init(self, context: object) -> None:
         object.__setattr__(self, "home", self.home.expanduser().absolute())
+
+    def environment(self) -> dict[str, str]:
+        """The variables that say the same to a program started from elsewhere: every setting that has a value, paths in full."""
+        said = {str(field.validation_alias): getattr(self, name) for name, field in type(self).model_fields.items()}
+        if self.store_url is not None and "://" not in self.store_url:
+            said["SLIPWAY_STORE"] = Path(self.store_url).expanduser().absolute()
+        return {variable: str(value) for variable, value in said.items() if value is not None}
 
     @property
     def store(self) -> str:

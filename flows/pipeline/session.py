@@ -18,7 +18,7 @@ from flows.pipeline.records import Record
 from flows.pipeline.stage import Input, Job, Outcome, Pending, Reference, Stage, run_id
 from infra.settings import Settings
 from infra.store import open_store
-from infra.store.errors import InputError, RefusedError
+from infra.store.errors import AwaitingReviewError, InputError, RefusedError, SlipwayError
 from infra.store.lease import generation, lease
 from infra.store.manifest import load
 from infra.store.protocol import Store
@@ -30,12 +30,16 @@ SESSION: ContextVar["Session"] = ContextVar("slipway session")
 
 @dataclass(frozen=True)
 class Walked:
-    """A stage after `run`: reused, done now, or, in a plan, to be done; `why` says it in words."""
+    """A stage after `run`: reused, done now, or, in a plan, to be done; `why` says it in words.
+
+    A stage that decides may also have said no, or wait for a person: there is no record then, and the flow ends with `error`.
+    """
 
     stage: Stage
-    state: Literal["reused", "done", "would run"]
+    state: Literal["reused", "done", "would run", "awaiting review", "refused"]
     why: tuple[str, ...]
     record: Record | None = None
+    error: SlipwayError | None = None
 
     def __getitem__(self, output: str) -> Input:
         """An output, to be another stage's input."""
@@ -83,10 +87,22 @@ def walk(stage: Stage) -> Walked:
     """Reuses the stage's recorded result, or does its work; in a plan, says which of the two it would be."""
     session = current()
     walked = look(session, stage)
-    if walked.state == "would run" and not session.planning:
-        walked = _work(session, stage)
+    if walked.state != "reused" and not session.planning:
+        walked = _decided(session, stage) if stage.decides else _work(session, stage)
     session.walked.append(walked)
     return walked
+
+
+def verdict(walked: Sequence[Walked]) -> SlipwayError | None:
+    """What a flow whose stages went on ends with: a no before a wait, None when neither was said; several in one error."""
+    errors = [each.error for each in walked if each.error is not None]
+    for kind in (RefusedError, AwaitingReviewError):
+        if found := [error for error in errors if isinstance(error, kind)]:
+            if len(found) == 1:
+                return found[0]
+            lines = [f"{len(found)} models:", *(f"{error.where}: {error.what}" for error in found)]
+            return type(found[0])("\n  - ".join(lines), mend="\n".join(dict.fromkeys(error.mend for error in found)))
+    return None
 
 
 def look(session: Session, stage: Stage) -> Walked:
@@ -97,9 +113,9 @@ def look(session: Session, stage: Stage) -> Walked:
     if stage.name in session.force:
         return Walked(stage, "would run", ("forced",))
     if record is None:
-        return Walked(stage, "would run", _drift(session.store, stage))
+        return _to_do(stage, _drift(session.store, stage))
     if gone := record.missing_output(session.store) or stage.gone(record.result):
-        return Walked(stage, "would run", (f"its output {gone} is gone",))
+        return _to_do(stage, (f"its output {gone} is gone",))
     if record.code["digest"] == code.digest(stage.work):
         return Walked(stage, "reused", ("same settings, same inputs",), record)
     if session.strict:
@@ -118,7 +134,7 @@ def preflight(session: Session, plan: Sequence[Walked]) -> None:
     session.store.check_writable()
     session.settings.check_home()
     for walked in plan:
-        if walked.state == "would run":
+        if walked.state != "reused":
             walked.stage.needs(session.settings)
             for given in walked.stage.inputs.values():
                 if isinstance(given, Reference):
@@ -127,6 +143,20 @@ def preflight(session: Session, plan: Sequence[Walked]) -> None:
                 walked.stage.preflight(
                     session.store, _runs(session, walked.stage, generation(session.store, _lease_name(walked.stage)))
                 )
+
+
+def _to_do(stage: Stage, why: tuple[str, ...]) -> Walked:
+    awaited = stage.awaits()
+    return Walked(stage, "awaiting review", (awaited,)) if awaited else Walked(stage, "would run", why)
+
+
+def _decided(session: Session, stage: Stage) -> Walked:
+    try:
+        return _work(session, stage)
+    except AwaitingReviewError as error:
+        return Walked(stage, "awaiting review", (error.what,), error=error)
+    except RefusedError as error:
+        return Walked(stage, "refused", (error.what,), error=error)
 
 
 def _work(session: Session, stage: Stage) -> Walked:

@@ -1,9 +1,10 @@
 """A stage: one unit of the pipeline, with settings and inputs that make its key, and work that makes its outputs."""
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from infra.settings import Settings
 from infra.store.fingerprint import fingerprint, identity
@@ -38,6 +39,9 @@ class Stage:
     needs: looks, before anything is started, whether this machine has what the work needs.
     preflight: looks, before anything is started, at what the work would stumble over; gets the ids of earlier attempts.
     gone: says why a recorded result is no longer there, where the store alone cannot tell.
+    decides: whether the work decides on something, so that a no (RefusedError), or waiting for a person (AwaitingReviewError),
+    is an answer: other stages go on, and the flow ends with it.
+    awaits: says for what a person is waited, where a plan can know it.
     """
 
     name: str
@@ -47,6 +51,8 @@ class Stage:
     needs: Callable[[Settings], None] = lambda settings: None
     preflight: Callable[[Store, tuple[str, ...]], None] = lambda store, runs: None
     gone: Callable[[Mapping[str, Any]], str] = lambda result: ""
+    decides: bool = False
+    awaits: Callable[[], str] = lambda: ""
 
     @property
     def waits_for(self) -> tuple[str, ...]:
@@ -60,6 +66,10 @@ class Stage:
 
     def key(self) -> str:
         return fingerprint(self.identity())
+
+
+RUN_ID: Final = re.compile(r"(?P<stage>[a-z0-9-]+)-(?P<key>[0-9a-f]{12})-(?P<attempt>\d+)")
+"""What `run_id` makes."""
 
 
 def run_id(stage: str, key: str, attempt: int) -> str:

@@ -2,10 +2,13 @@
 
 from prefect import State, task
 from prefect.cache_policies import NO_CACHE
-from prefect.states import Completed
+from prefect.states import Completed, Failed
 
-from flows.pipeline.session import Walked, current, walk
+from flows.pipeline.session import Walked, current, verdict, walk
 from flows.pipeline.stage import Stage
+from infra.store.errors import AwaitingReviewError
+
+AWAITING = "AwaitingReview"
 
 
 def run(stage: Stage) -> Walked:
@@ -17,7 +20,25 @@ def run(stage: Stage) -> Walked:
     @task(name=stage.name, cache_policy=NO_CACHE, persist_result=False, retries=0)
     def work() -> State[None] | None:
         done.append(walk(stage))
-        return Completed(name="Reused", message="; ".join(done[0].why)) if done[0].state == "reused" else None
+        why = "; ".join(done[0].why)
+        match done[0].state:
+            case "reused":
+                return Completed(name="Reused", message=why)
+            case "awaiting review":
+                return Completed(name=AWAITING, message=why)
+            case "refused":
+                return Failed(name="Refused", message=why)
+        return None
 
     work()
     return done[0]
+
+
+def ended() -> State[None] | None:
+    """The last word of a flow with stages that decide: the state AwaitingReview, a refusal raised, or nothing."""
+    error = verdict(current().walked)
+    if error is None:
+        return None
+    if isinstance(error, AwaitingReviewError):
+        return Completed(name=AWAITING, message=str(error))
+    raise error

@@ -61,6 +61,13 @@ class RefusedError(SlipwayError):
     exit_code = 3
 
 
+class AwaitingReviewError(SlipwayError):
+    """Nothing failed: a person has to decide before it goes on."""
+
+    code = "awaiting-review"
+    exit_code = 4
+
+
 class LeaseHeldError(SlipwayError):
     """Somebody else is at work on the same thing."""
 
