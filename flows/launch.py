@@ -1,21 +1,28 @@
 """Starting a flow from the command line: plan it, check what it would stumble over, then run it where an orchestrator is."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any
 
 from flows.catalog import FlowEntry
-from flows.pipeline.session import SESSION, Session, Walked, preflight
+from flows.pipeline.session import SESSION, Session, Walked, preflight, verdict
 from flows.recipes.recipes import Recipe
 from infra import orchestrator
+from infra.store.errors import RefusedError
 
 
 def plan_flow(entry: FlowEntry, recipe: Recipe, session: Session) -> list[Walked]:
     """Every stage of the flow, reused or to be run, and why; walks the flow's own body and starts nothing."""
-    planning = replace(session, planning=True, walked=[])
     orchestrator.prepare_environment(session.settings.home)  # before Prefect is imported with the flow
+    return walk_plan(entry.function(), recipe, session)
+
+
+def walk_plan(body: Callable[[Recipe], Any], recipe: Recipe, session: Session) -> list[Walked]:
+    """The same for the body of a flow."""
+    planning = replace(session, planning=True, walked=[])
     token = SESSION.set(planning)
     try:
-        entry.function()(recipe)
+        body(recipe)
     finally:
         SESSION.reset(token)
     planning.check_forced()
@@ -23,7 +30,10 @@ def plan_flow(entry: FlowEntry, recipe: Recipe, session: Session) -> list[Walked
 
 
 def run_flow(entry: FlowEntry, recipe: Recipe, session: Session, plan: Sequence[Walked]) -> list[Walked]:
-    """Runs the flow and returns its stages. With nothing to run, and no orchestrator up that would want to know, starts none."""
+    """Runs the flow and returns its stages. With nothing to run, and no orchestrator up that would want to know, starts none.
+
+    A refusal, or a person awaited, is in the stages (`verdict` says it): they are what is told beside it.
+    """
     preflight(session, plan)
     api_url = session.settings.prefect_api_url
     if api_url is None and all(walked.state == "reused" for walked in plan):
@@ -34,6 +44,10 @@ def run_flow(entry: FlowEntry, recipe: Recipe, session: Session, plan: Sequence[
         server.wait()
         orchestrator.reconcile()
         orchestrator.run_flow(entry.load(), recipe, embedded=api_url is None)
+    except RefusedError as error:
+        said = verdict(session.walked)
+        if said is None or str(said) != str(error):
+            raise
     finally:
         SESSION.reset(token)
     return session.walked

@@ -109,9 +109,13 @@ class Live:
 
     api_url: str
 
-    def wait(self, timeout: float = 10.0) -> None:
-        """Raises InputError when the server does not answer in time."""
-        if not _healthy(self.api_url, seconds=timeout):
+    def wait(self, timeout: float = 10.0, patience: float = 0.0) -> None:
+        """Raises InputError when the server does not answer in time; it is asked again and again for `patience` seconds."""
+        deadline = time.monotonic() + patience
+        while not _healthy(self.api_url, seconds=timeout):
+            if time.monotonic() < deadline:
+                time.sleep(0.1)
+                continue
             raise InputError(
                 "no Prefect server answers",
                 where=self.api_url,
@@ -178,10 +182,15 @@ def run_tags() -> list[str]:
     return [_TAG, _host_tag(), _pid_tag(myself())]
 
 
+def retag(tags: Sequence[str]) -> list[str]:
+    """A run's tags, now that this process carries it out: those of an earlier attempt's process are replaced."""
+    return [*(tag for tag in tags if not tag.startswith(("host:", "pid:")) and tag != _TAG), *run_tags()]
+
+
 def reconcile() -> list[str]:
     """Marks as crashed the runs whose process on this host is gone (kill -9, power cut): nobody else would. Returns their names.
 
-    Needs a server that answers. Raises InputError when it refuses us.
+    One that somebody had asked to cancel is cancelled. Needs a server that answers. Raises InputError when it refuses us.
     """
     from prefect.client.orchestration import get_client
     from prefect.exceptions import PrefectHTTPStatusError
@@ -190,7 +199,7 @@ def reconcile() -> list[str]:
         with get_client(sync_client=True) as client:
             gone = [run for run in _unfinished(client) if _is_gone(run.tags)]
             for run in gone:
-                _mark_crashed(client, run)
+                mark_ended(client, run)
     except PrefectHTTPStatusError as error:
         if error.response.status_code not in (401, 403):
             raise
@@ -261,14 +270,20 @@ def _unfinished(client: "SyncPrefectClient") -> list["FlowRun"]:
     return found
 
 
-def _mark_crashed(client: "SyncPrefectClient", run: "FlowRun") -> None:
+def mark_ended(client: "SyncPrefectClient", run: "FlowRun") -> None:
+    """Sets the state of a run, and of its tasks, whose process is certainly gone."""
     from prefect.client.schemas.filters import FlowRunFilter, TaskRunFilter
     from prefect.client.schemas.sorting import TaskRunSort
-    from prefect.states import Crashed
+    from prefect.states import Cancelled, Crashed
 
-    def crashed() -> "State[Any]":
-        pid, host = _pid_of(run.tags).partition("-")[0], socket.gethostname()
-        return Crashed(message=f"Process {pid} on {host} ended without a word: it was killed, or the machine went down.")
+    pid = _pid_of(run.tags).partition("-")[0]
+    who = f"Process {pid} on {socket.gethostname()}" if pid else "Its process"
+    cancelling = run.state is not None and run.state.is_cancelling()
+
+    def ended() -> "State[Any]":
+        if cancelling:
+            return Cancelled(message=f"{who} ended before it could confirm.")
+        return Crashed(message=f"{who} ended without a word: it was killed, or the machine went down.")
 
     tasks = client.read_task_runs(
         flow_run_filter=FlowRunFilter.model_validate({"id": {"any_": [run.id]}}),
@@ -277,8 +292,8 @@ def _mark_crashed(client: "SyncPrefectClient", run: "FlowRun") -> None:
         limit=_PAGE,
     )
     for task in tasks:
-        client.set_task_run_state(task.id, crashed(), force=True)
-    client.set_flow_run_state(run.id, crashed(), force=True)
+        client.set_task_run_state(task.id, ended(), force=True)
+    client.set_flow_run_state(run.id, ended(), force=True)
 
 
 def _is_gone(tags: Sequence[str]) -> bool:

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import psutil
@@ -48,8 +48,16 @@ def spawn_child(argv: Sequence[str], env: Mapping[str, str], log: Path) -> "subp
     return _open([sys.executable, "-ISc", _TIED, str(os.getpid()), *argv], {**env, _PARENT: str(os.getpid())}, log)
 
 
+def end_children_with_us() -> None:
+    """Has every child of this process that calls `end_with_parent` end with it, whoever starts the child."""
+    os.environ[_PARENT] = str(os.getpid())
+
+
 def end_with_parent(grace: float = 3.0) -> None:
-    """In a process started by `spawn_child`: ends it within a second of its parent's end, the hard way after `grace` seconds."""
+    """In a process started by `spawn_child`, or under `end_children_with_us`: ends it within a second of its parent's end.
+
+    The hard way after `grace` seconds.
+    """
     parent = int(os.environ.get(_PARENT) or 0)
     if not parent:
         return
@@ -62,6 +70,24 @@ def end_with_parent(grace: float = 3.0) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
     threading.Thread(target=watch, name="end with parent", daemon=True).start()
+
+
+def lead_session() -> None:
+    """Ends with who started this process, if they called `end_children_with_us`, and keeps its own children together."""
+    os.setsid()
+    end_with_parent()
+
+
+def in_sessions(leaders: Collection[int]) -> list[psutil.Process]:
+    """What runs in these sessions: the children of a leader, and theirs, also of one that is gone."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if os.getsid(process.pid) in leaders and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
+        except (OSError, psutil.Error):
+            continue
+    return found
 
 
 def marked(mark: str) -> list[psutil.Process]:

@@ -1,4 +1,4 @@
-"""The local services: a Prefect server and an MLflow server on loopback, started, stopped, healed, and told the truth about.
+"""The local services on loopback, started, stopped, healed, and told the truth about.
 
 What was started stands in `<home>/services.json`. Each service and all its children carry a mark in their environment as
 well, so that nothing gets lost when that file does, or when the first of its processes is killed.
@@ -7,24 +7,24 @@ well, so that nothing gets lost when that file does, or when the first of its pr
 import json
 import os
 import socket
-import sys
 import time
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Final, Literal
+from typing import Literal
 
 import psutil
 
-from infra import prefect_server
-from infra.processes import LOOPBACK, answers, family, last_line, marked, reserve_port, spawn_service, stop
+from infra import service_table
+from infra.processes import LOOPBACK, answers, family, in_sessions, last_line, marked, reserve_port, spawn_service, stop
+from infra.service_table import Service
 from infra.settings import Settings
-from infra.store import open_store
 from infra.store.errors import SlipwayError
 from infra.store.liveness import Process, is_alive
 
+SERVICES = service_table.SERVICES
 _PATIENCE = 10.0  # seconds that a service at work may need for an answer before `up` takes it for stuck
 
 
@@ -32,43 +32,6 @@ class ServiceError(SlipwayError):
     """A local service does not come up."""
 
     code = "service"
-
-
-@dataclass(frozen=True)
-class Service:
-    """How a service is started. `health` is the path that answers 200 when it works, `api` the one that programs are given."""
-
-    name: str
-    port: int
-    health: str
-    api: str
-    command: Callable[[Settings, int], list[str]]
-    environment: Callable[[Settings, int], dict[str, str]]
-
-
-def _mlflow_command(settings: Settings, port: int) -> list[str]:
-    return [
-        *(sys.executable, "-m", "mlflow", "server", "--host", LOOPBACK, "--port", str(port), "--workers", "1"),
-        *("--uvicorn-opts", "--log-level warning"),  # else a line a request, for months
-        *("--backend-store-uri", f"sqlite:///{settings.home / 'mlflow.db'}"),
-        *("--default-artifact-root", open_store(settings.store).uri("runs/mlflow"), "--no-serve-artifacts"),
-    ]
-
-
-def _mlflow_environment(settings: Settings, port: int) -> dict[str, str]:
-    env = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_")}
-    # Job execution is for MLflow's own judges; with it the server grows to 2.6 GB.
-    return env | {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "1", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-
-
-SERVICES: Final = (
-    Service(
-        "prefect", 4200, "/api/health", "/api",
-        lambda settings, port: prefect_server.command(port),
-        lambda settings, port: prefect_server.environment(settings.home, port, temporary=False),
-    ),
-    Service("mlflow", 5000, "/health", "", _mlflow_command, _mlflow_environment),
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -132,11 +95,17 @@ def up(settings: Settings, *, timeout: float = 180.0) -> Endpoints:
     with _alone(settings.home):
         recorded = _recorded(settings.home)
         missing = [service for service in SERVICES if not _works(service, recorded.get(service.name), patience=_PATIENCE)]
+        before = dict(recorded)
         with _one_migration(settings, missing), ExitStack() as ports:
-            for service in missing:
+            for service in SERVICES:
+                moved = any(_port(before, needed) != _port(recorded, needed) for needed in service.needs)
+                if service not in missing:
+                    if not moved:
+                        continue
+                    missing.append(service)
                 stop(_processes(settings.home, service, recorded.get(service.name)))
                 port = ports.enter_context(reserve_port(service.port))  # held until the service has taken it
-                recorded[service.name] = _start(settings, service, port)
+                recorded[service.name] = _start(_beside(settings, service, recorded), service, port)
                 _record(settings.home, recorded)
             for service in missing:
                 _wait(settings.home, service, recorded[service.name], time.monotonic() + timeout)
@@ -148,7 +117,9 @@ def down(settings: Settings) -> list[str]:
     with _alone(settings.home):
         recorded = _recorded(settings.home)
         running = {service.name: _processes(settings.home, service, recorded.get(service.name)) for service in SERVICES}
-        stop(process for processes in running.values() for process in processes)
+        first = [service.name for service in SERVICES if service.needs]  # a run that is ended says so while Prefect still listens
+        stop(process for name in first for process in running[name])
+        stop(process for name, processes in running.items() if name not in first for process in processes)
         _path(settings.home).unlink(missing_ok=True)
         return [name for name, processes in running.items() if processes]
 
@@ -169,11 +140,30 @@ def _state(home: Path, service: Service, started: Started | None) -> ServiceStat
             service.name, "not answering", pid=running[0].pid, memory=_memory(running), log=log
         )  # its record was lost
     if not is_alive(started.process):
-        return ServiceState(service.name, "dead", started.url, started.process.pid, memory=_memory(running) or None, log=log)
+        page, pid = _page(service, started), started.process.pid
+        return ServiceState(service.name, "dead", page, pid, memory=_memory(running) or None, log=log)
     works = _works(service, started)
     uptime = time.time() - min((process.create_time() for process in running), default=time.time())
     word: Literal["running", "not answering"] = "running" if works else "not answering"
-    return ServiceState(service.name, word, started.url, started.process.pid, round(uptime, 1), _memory(running), log)
+    return ServiceState(service.name, word, _page(service, started), started.process.pid, round(uptime, 1), _memory(running), log)
+
+
+def _page(service: Service, started: Started) -> str | None:
+    return started.url if service.page else None
+
+
+def _port(recorded: Mapping[str, Started], name: str) -> int:
+    return recorded[name].port if name in recorded else 0
+
+
+def _beside(settings: Settings, service: Service, recorded: Mapping[str, Started]) -> Settings:
+    """The settings that a service which needs others is started with: these very ones, but a tracking server of the user's."""
+    endpoints = _endpoints({name: recorded[name] for name in service.needs})
+    update = {
+        "prefect_api_url": endpoints.prefect_api_url,
+        "mlflow_tracking_uri": settings.mlflow_tracking_uri or endpoints.mlflow_url,
+    }
+    return settings.model_copy(update=update) if service.needs else settings
 
 
 def _start(settings: Settings, service: Service, held: socket.socket) -> Started:
@@ -187,7 +177,7 @@ def _start(settings: Settings, service: Service, held: socket.socket) -> Started
 
 def _wait(home: Path, service: Service, started: Started, deadline: float) -> None:
     log = _log(home, service)
-    while not _answers_health(service, started, seconds=5):
+    while not (_answers_health(service, started, seconds=5) and _listens(home, service, started)):
         gone = not is_alive(started.process)
         if gone or time.monotonic() > deadline:
             stop(_processes(home, service, started))
@@ -198,6 +188,19 @@ def _wait(home: Path, service: Service, started: Started, deadline: float) -> No
                 mend="Mend what the log says and run `slipway up` again; `slipway doctor` may find the reason.",
             )
         time.sleep(0.1)
+
+
+def _listens(home: Path, service: Service, started: Started) -> bool:
+    """Whether it is ours that answers: two homes whose services start at once may both have found the same port free."""
+    for process in _processes(home, service, started):
+        try:
+            if any(
+                each.laddr.port == started.port and each.status == psutil.CONN_LISTEN for each in process.net_connections("tcp")
+            ):
+                return True
+        except psutil.Error:
+            continue
+    return False
 
 
 def _works(service: Service, started: Started | None, patience: float = 2.0) -> bool:
@@ -214,7 +217,9 @@ def _answers_health(service: Service, started: Started, *, seconds: float) -> bo
 
 
 def _processes(home: Path, service: Service, started: Started | None) -> list[psutil.Process]:
-    return list({*marked(_mark(home, service)), *(family(started.process) if started else ())})
+    """The service and all that it started: some children overwrite their mark, and are known by their session."""
+    known = {*marked(_mark(home, service)), *(family(started.process) if started else ())}
+    return list(known.union(in_sessions({process.pid for process in known})))
 
 
 def _memory(processes: list[psutil.Process]) -> int:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from infra.plots import loss_curve, smoothed, spread
+from infra.plots import confusion_matrix, loss_curve, smoothed, spread
 from infra.store.errors import InputError
 
 
@@ -57,6 +57,14 @@ def test_one_step_and_a_loss_that_blew_up_are_drawn_too(tmp_path: Path) -> None:
     assert (tmp_path / "one.png").stat().st_size > 5_000 < (tmp_path / "gone.png").stat().st_size
     with pytest.raises(InputError, match="no finite loss"):
         loss_curve([1], [math.nan], tmp_path / "nothing.png", validation=[], references={}, title="nothing")
+
+
+def test_what_a_classifier_takes_for_what_is_drawn_however_many_labels_there_are(tmp_path: Path) -> None:
+    few, many = tmp_path / "few.png", tmp_path / "many.png"
+    confusion_matrix(["a$", "b"], np.array([[5, 1], [0, 0]]), few, title="6 texts")
+    confusion_matrix([f"label {i}" for i in range(50)], np.eye(50, dtype=np.int64), many, title="50 texts")
+    assert all(path.read_bytes().startswith(b"\x89PNG") for path in (few, many))
+    assert few.stat().st_size < many.stat().st_size < 300_000
 
 
 def test_smoothing_keeps_the_first_value_and_averages_the_last_ones() -> None:

@@ -13,11 +13,14 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
+import psutil
 import pytest
 
+from flows.catalog import FLOWS
 from infra import services
-from infra.processes import LOOPBACK, marked, reserve_port, stop
-from infra.services import Endpoints, Service, ServiceError, down, live_endpoints, state, up, with_services
+from infra.processes import LOOPBACK, answers, marked, reserve_port, stop
+from infra.service_table import Service
+from infra.services import Endpoints, ServiceError, down, live_endpoints, state, up, with_services
 from infra.settings import Settings
 from infra.store.liveness import is_alive
 
@@ -36,8 +39,11 @@ http.server.ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Answer).serve_f
 NAMES = ("prefect", "mlflow")
 
 
-def fake(name: str, port: int, code: str = FAKE) -> Service:
-    return Service(name, port, "/health", "/api", lambda s, p: [sys.executable, "-c", code, str(p)], lambda s, p: dict(os.environ))
+def fake(name: str, port: int, code: str = FAKE, needs: tuple[str, ...] = ()) -> Service:
+    def environment(settings: Settings, port: int) -> dict[str, str]:
+        return os.environ | (settings.environment() if needs else {})
+
+    return Service(name, port, "/health", "/api", lambda s, p: [sys.executable, "-c", code, str(p)], environment, needs, not needs)
 
 
 @pytest.fixture
@@ -132,6 +138,64 @@ def test_a_service_that_stopped_answering_is_replaced(settings: Settings) -> Non
     assert not is_alive(started)
 
 
+def test_the_worker_is_told_where_the_others_are_and_follows_them(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, fakes: None
+) -> None:
+    monkeypatch.setattr(services, "SERVICES", (*services.SERVICES, fake("worker", 0, needs=NAMES)))
+
+    def told() -> tuple[str | None, str | None]:
+        environment = psutil.Process(services._recorded(settings.home)["worker"].process.pid).environ()
+        assert environment["SLIPWAY_HOME"] == str(settings.home)
+        return environment["PREFECT_API_URL"], environment["MLFLOW_TRACKING_URI"]
+
+    first = up(settings)
+    assert first.started == (*NAMES, "worker")
+    assert told() == (first.prefect_api_url, f"{first.mlflow_url}")
+    assert [each.url is None for each in state(settings)] == [False, False, True]
+    before = pids(settings)[2]
+    os.kill(services._recorded(settings.home)["mlflow"].process.pid, signal.SIGKILL)
+    while states(settings)[1] != "dead":
+        time.sleep(0.01)
+    assert up(settings).started == ("mlflow",)  # at its old address: the worker need not know
+    assert pids(settings)[2] == before
+    os.kill(services._recorded(settings.home)["prefect"].process.pid, signal.SIGKILL)
+    while states(settings)[0] != "dead":
+        time.sleep(0.01)
+    stop(marked(f"{settings.home}:prefect"))
+    with socket.socket() as stranger:  # on Prefect's port, so that it comes back on another
+        stranger.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        stranger.bind((LOOPBACK, services.SERVICES[0].port))
+        stranger.listen()
+        moved = up(settings)
+    assert moved.started == ("prefect", "worker")
+    assert moved.prefect_api_url != first.prefect_api_url
+    assert told() == (moved.prefect_api_url, moved.mlflow_url)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://mine")
+    down(settings)
+    up(Settings.load())
+    assert told()[1] == "http://mine"  # the user's word, as for a command
+
+
+@pytest.mark.usefixtures("fakes")
+def test_down_and_up_find_children_that_lost_their_mark_by_their_session(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As a run of the worker's does whose children, like Ray's, write over their environment and outlive it.
+    run = "import os, subprocess; os.setsid(); subprocess.run(['sleep', '300'], env={})"
+    code = FAKE.replace("if len", f"if len(sys.argv) == 2:\n    subprocess.Popen([sys.executable, '-c', {run!r}])\nif len", 1)
+    monkeypatch.setattr(services, "SERVICES", (fake("prefect", 0, code),))
+    up(settings)
+    runs = [process for process in marked(f"{settings.home}:prefect") if process.cmdline()[-1] == run]
+    while not (left := [child for child in runs[0].children() if child.name() == "sleep"]):
+        time.sleep(0.01)
+    killed = services._recorded(settings.home)["prefect"].process
+    os.kill(killed.pid, signal.SIGKILL)
+    while is_alive(killed):
+        time.sleep(0.01)
+    assert up(settings).started == ("prefect",)
+    assert not psutil.wait_procs(left, timeout=10)[1]
+
+
 @pytest.mark.usefixtures("fakes")
 def test_services_whose_record_was_lost_are_found_and_stopped(settings: Settings) -> None:
     up(settings)
@@ -152,6 +216,23 @@ def test_a_port_that_a_stranger_took_is_avoided(settings: Settings, monkeypatch:
         assert endpoints.prefect_api_url is not None
         assert f":{taken}/" not in endpoints.prefect_api_url
         assert states(settings) == ["running"]
+
+
+def test_a_service_of_another_home_is_not_taken_for_ours(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Two homes found the same port free; the other one's server took it, and answers.
+    with reserve_port() as held:
+        port = held.getsockname()[1]
+        other = subprocess.Popen([sys.executable, "-c", FAKE, str(port), "work"])
+        try:
+            while not answers(port):
+                time.sleep(0.01)
+            monkeypatch.setattr(services, "reserve_port", lambda preferred: held)
+            monkeypatch.setattr(services, "SERVICES", (fake("prefect", port),))
+            with pytest.raises(ServiceError, match="Address already in use"):
+                up(settings)
+        finally:
+            other.kill()
+            other.wait()
 
 
 @pytest.mark.usefixtures("fakes")
@@ -196,18 +277,25 @@ def test_the_real_servers_come_up_heal_and_go(settings: Settings) -> None:
         assert done.returncode == 0, done.stderr
         return done.stdout
 
+    names = [*NAMES, "worker"]
     started = json.loads(slipway("up", "--json"))
-    assert started["started"] == list(NAMES)
-    assert [each["state"] for each in started["services"]] == ["running", "running"]
+    assert started["started"] == names
+    assert [each["state"] for each in started["services"]] == ["running"] * 3
     url = {each["name"]: each["url"] for each in started["services"]}
     assert b"<html" in urllib.request.urlopen(url["prefect"]).read().lower()
     assert b"<html" in urllib.request.urlopen(url["mlflow"]).read().lower()
     shown = json.loads(urllib.request.urlopen(f"{url['prefect']}/ui-settings").read())
     assert shown["api_url"] == f"{url['prefect']}/api"
-    mlflow = next(each["pid"] for each in started["services"] if each["name"] == "mlflow")
-    os.kill(mlflow, signal.SIGKILL)
-    assert [each["state"] for each in json.loads(slipway("status", "--json"))["services"]] == ["running", "dead"]
-    assert json.loads(slipway("up", "--json"))["started"] == ["mlflow"]
-    assert json.loads(slipway("down", "--json"))["stopped"] == list(NAMES)
-    assert [each["state"] for each in json.loads(slipway("status", "--json"))["services"]] == ["not started", "not started"]
-    assert not marked(f"{settings.home}:prefect") + marked(f"{settings.home}:mlflow")
+    question = urllib.request.Request(f"{url['prefect']}/api/deployments/filter", b"{}", {"Content-Type": "application/json"})
+    deployments = {each["name"]: each for each in json.load(urllib.request.urlopen(question))}
+    assert deployments.keys() == FLOWS.keys()
+    assert all(each["description"] and each["enforce_parameter_schema"] for each in deployments.values())
+    pid = {each["name"]: each["pid"] for each in started["services"]}
+    for killed in ("mlflow", "worker"):
+        os.kill(pid[killed], signal.SIGKILL)
+        now = {each["name"]: each["state"] for each in json.loads(slipway("status", "--json"))["services"]}
+        assert now == {name: "dead" if name == killed else "running" for name in names}
+        assert json.loads(slipway("up", "--json"))["started"] == [killed]
+    assert json.loads(slipway("down", "--json"))["stopped"] == names
+    assert [each["state"] for each in json.loads(slipway("status", "--json"))["services"]] == ["not started"] * 3
+    assert not [process for name in names for process in marked(f"{settings.home}:{name}")]
