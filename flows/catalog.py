@@ -26,17 +26,22 @@ class FlowEntry:
         return cast("Callable[[recipes.Recipe], Any]", self.load().fn)
 
 
-FLOWS: Final = {
-    name: FlowEntry(name, f"flows.{name.replace('-', '_')}", recipe)
-    for name, recipe in {
-        "validate-data": recipes.ValidateDataRecipe,
-        "prepare-data": recipes.PrepareDataRecipe,
-        "pretrain": recipes.PretrainRecipe,
-        "evaluate": recipes.EvaluateRecipe,
-        "register": recipes.RegisterRecipe,
-        "lifecycle": recipes.LifecycleRecipe,
-    }.items()
+_RECIPES: Final[dict[str, type[recipes.Recipe]]] = {
+    "validate-data": recipes.ValidateDataRecipe,
+    "prepare-data": recipes.PrepareDataRecipe,
+    "pretrain": recipes.PretrainRecipe,
+    "finetune-classify": recipes.FinetuneClassifyRecipe,
+    "finetune-instruct": recipes.FinetuneInstructRecipe,
+    "evaluate": recipes.EvaluateRecipe,
+    "register": recipes.RegisterRecipe,
+    "release": recipes.ReleaseRecipe,
+    "review": recipes.ReviewRecipe,
+    "deploy": recipes.DeployRecipe,
+    "rollback": recipes.RollbackRecipe,
+    "adapt": recipes.AdaptRecipe,
+    "lifecycle": recipes.LifecycleRecipe,
 }
+FLOWS: Final = {name: FlowEntry(name, f"flows.{name.replace('-', '_')}", recipe) for name, recipe in _RECIPES.items()}
 
 
 def flow_entry(name: str) -> FlowEntry:

@@ -8,7 +8,7 @@ from typing import Any
 from flows import stages
 from flows.pipeline.session import Walked, current
 from flows.pipeline.stage import Input, Reference, Stage
-from infra.registry import Registry
+from infra.registry import ModelVersion, Registry
 from infra.store.errors import InputError
 from infra.store.fingerprint import fingerprint
 from infra.store.manifest import find
@@ -25,31 +25,41 @@ def base_model(base: str, run: Callable[[Stage], Walked]) -> Input | None:
     if base.startswith("models:/"):
         return package_at(session.store, Registry(session.settings.tracking_uri).version(base).source)
     folder = Path(base).expanduser().absolute()
-    if inside := _inside(session.store, str(folder)):
-        return inside
+    if known := inside(session.store, str(folder)):
+        return known
     return run(stages.import_base(str(folder), folder_version(folder)))["package"]
 
 
 def champion_of(name: str) -> Reference | None:
     """The package behind the alias `champion` of a registered model, if there is one."""
     session = current()
-    uri = session.settings.tracking_uri
-    if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).exists():
+    registry = Registry(session.settings.tracking_uri)
+    if registry.is_untouched():
         return None  # nothing was ever registered; asking would load MLflow and make its database
-    champion = Registry(uri).champion(name)
+    champion = registry.champion(name)
     return package_at(session.store, champion.source) if champion else None
+
+
+def registered(reference: str) -> ModelVersion:
+    """The version that models:/NAME/VERSION or models:/NAME@ALIAS stands for; InputError when there is none."""
+    registry = Registry(current().settings.tracking_uri)
+    if registry.is_untouched():
+        raise InputError("no model is registered yet", where=reference, mend="`slipway run lifecycle` registers one.")
+    return registry.version(reference)
 
 
 def missing_version(result: Mapping[str, Any]) -> str:
     """What `register` recorded, if the registry does not know it any more."""
-    session = current()
-    known = Registry(session.settings.tracking_uri).has(result["name"], result["version"], result["source"])
-    return "" if known else f"models:/{result['name']}/{result['version']}"
+    registry, model = Registry(current().settings.tracking_uri), f"models:/{result['name']}/{result['version']}"
+    if not registry.has(result["name"], result["version"], result["source"]):
+        return model
+    told = registry.version(model).tags.get("evidence.sha256")
+    return "" if told == result["evidence_sha256"] else f"verdict on {model}"  # it was measured otherwise since
 
 
 def package_at(store: Store, source: str) -> Reference:
     """The package of this store that a registry's source names. Raises InputError when it lies elsewhere or is gone."""
-    reference = _inside(store, source)
+    reference = inside(store, source)
     if reference is None:
         raise InputError(
             "this model's package is not in the store in use", where=source, mend="Set SLIPWAY_STORE to the store that holds it."
@@ -70,12 +80,22 @@ def folder_version(folder: Path) -> str:
         if (path := folder / name).is_file():
             with path.open("rb") as file:
                 hashes[name] = hashlib.file_digest(file, "sha256").hexdigest()
-    return fingerprint(hashes)[:16]
+    return package_version(hashes)
 
 
-def _inside(store: Store, place: str) -> Reference | None:
-    for root in (f"{store.uri('')}", f"{store.url}/"):
-        root = root if root.endswith("/") else f"{root}/"
-        if place.startswith(root) and (package := find(store, place.removeprefix(root).rstrip("/"))):
-            return Reference(package.prefix, package.version)
-    return None
+def package_version(hashes: Mapping[str, str]) -> str:
+    """The hash of a model package, from the sha256 of its files by name: only weights, configuration and tokenizer count."""
+    return fingerprint({name: hashes[name] for name in PACKAGE_FILES if name in hashes})[:16]
+
+
+def inside(store: Store, place: str) -> Reference | None:
+    """The finished thing at a path or URI, when it lies in this store."""
+    prefix = inside_store(store, place)
+    package = find(store, prefix) if prefix else None
+    return Reference(package.prefix, package.version) if package else None
+
+
+def inside_store(store: Store, place: str) -> str:
+    """The prefix in this store that an address or a path stands for; nothing when it lies elsewhere."""
+    roots = [root if root.endswith("/") else f"{root}/" for root in (store.uri(""), store.url)]
+    return next((place.removeprefix(root).strip("/") for root in roots if place.startswith(root)), "")

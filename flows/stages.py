@@ -4,14 +4,27 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Annotated, Any
 
+from flows import door, served
 from flows.pipeline.session import Walked
-from flows.pipeline.stage import Input, Reference, Stage
-from flows.recipes.recipes import EvaluationConfig, PretrainConfig, RegistrationConfig, TokenizerConfig
+from flows.pipeline.stage import Input, Pending, Reference, Stage
+from flows.recipes.recipes import (
+    ClassifyEvaluation,
+    EvaluationConfig,
+    InstructEvaluation,
+    PretrainConfig,
+    RegistrationConfig,
+    ReleaseConfig,
+    RolloutConfig,
+    TokenizerConfig,
+)
 from infra.settings import Settings
 from infra.store.fingerprint import RUNTIME
 from infra.store.protocol import Store
-from llm.data.config import DataConfig, Expectations
+from llm.data import labelled
+from llm.data.config import PYTHON_STDLIB, ClassificationData, DataConfig, Expectations, LabelExpectations
+from llm.data.instruction_config import InstructionDataConfig, InstructionExpectations
 from llm.data.sources import SourceVersion, inspect
+from llm.training.config import FinetuneConfig
 from llm.training.resume import newest
 
 
@@ -36,10 +49,79 @@ class Splits:
 
 
 @dataclass(frozen=True)
+class Labelling:
+    """What of the settings bears on gathering labelled texts; those of the standard library are cut and split as its documents."""
+
+    data: Annotated[ClassificationData, RUNTIME]
+    corpus: Annotated[DataConfig, RUNTIME]
+    text_column: str
+    label_column: str
+    max_document_bytes: int
+    validation_share: float
+    test_share: float
+    expectations: LabelExpectations
+
+
+@dataclass(frozen=True)
+class Asking:
+    """What of the settings bears on gathering instructions; those about the standard library are split as its documents."""
+
+    data: Annotated[InstructionDataConfig, RUNTIME]
+    corpus: Annotated[DataConfig, RUNTIME]
+    on_invalid: str
+    max_document_bytes: int
+    validation_share: float
+    test_share: float
+    expectations: InstructionExpectations
+
+
+@dataclass(frozen=True)
 class BaseFolder:
     """A model folder outside the store; its content version is an input."""
 
     folder: Annotated[str, RUNTIME]
+
+
+@dataclass(frozen=True)
+class Releasing:
+    """What of a release bears on its result; which number the version has does not, its package does."""
+
+    name: str
+    policy: str
+    reviewers: tuple[str, ...]
+    model: Annotated[str, RUNTIME]
+
+
+@dataclass(frozen=True)
+class Reviewing:
+    """A person's decision."""
+
+    model: str
+    decision: str
+    reason: str
+    reviewer: str
+
+
+@dataclass(frozen=True)
+class Deploying:
+    """What of a deployment bears on its result: where, and which version. Its package and evidence are inputs.
+
+    again: also where a rollback took this package away; a person's word, never a pipeline's.
+    """
+
+    target: str
+    model: str
+    rollout: Annotated[RolloutConfig, RUNTIME]
+    reason: Annotated[str, RUNTIME]
+    again: Annotated[bool, RUNTIME]
+
+
+@dataclass(frozen=True)
+class RollingBack:
+    """A way back. What serves now is its input: the same way is never gone twice."""
+
+    target: str
+    reason: Annotated[str, RUNTIME]
 
 
 def validate_data(data: DataConfig) -> Stage:
@@ -62,18 +144,71 @@ def prepare_data(data: DataConfig, tokenizer: TokenizerConfig, corpus: Walked, b
 
 def pretrain(config: PretrainConfig, tokens: Walked) -> Stage:
     """A model package, trained from scratch."""
-
-    def check_cluster(settings: Settings) -> None:
-        if config.training.workers and settings.ray_address:
-            from infra.cluster import check_address  # Ray, two seconds, which only workers are worth
-
-            check_address(settings.ray_address)
-
-    def check_resumable(store: Store, runs: tuple[str, ...]) -> None:
-        newest(store, runs)
-
     inputs = {"tokens": tokens["tokens"]}
-    return Stage("pretrain", "flows.work.pretrain:work", config, inputs, needs=check_cluster, preflight=check_resumable)
+    return _training("pretrain", "flows.work.pretrain:work", config, inputs, config.training.workers)
+
+
+def prepare_classification(data: ClassificationData, corpus: DataConfig) -> Stage:
+    """Labelled texts, judged and split. Looks at every row at once: a bad one is said before anything starts."""
+    stdlib = data.path == PYTHON_STDLIB
+    split_by = corpus if stdlib else data
+    settings = Labelling(
+        data=data,
+        corpus=corpus,
+        text_column=data.text_column,
+        label_column=data.label_column,
+        max_document_bytes=corpus.max_document_bytes if stdlib else 0,
+        validation_share=split_by.validation_share,
+        test_share=split_by.test_share,
+        expectations=data.expectations,
+    )
+    source = {"source": _inspected_labels(data, corpus).version}
+    return Stage("prepare-classification", "flows.work.prepare_classification:work", settings, source)
+
+
+def finetune_classify(config: FinetuneConfig, base: Input, examples: Walked) -> Stage:
+    """A classifier's package, from a base model and labelled texts."""
+    inputs = {"base": base, "examples": examples["examples"]}
+    return _training("finetune-classify", "flows.work.finetune_classify:work", config, inputs, config.workers)
+
+
+def evaluate_classifier(config: ClassifyEvaluation, package: Input, examples: Walked, champion: Reference | None) -> Stage:
+    """Evidence on texts that the classifier never saw, beside simple rivals and the champion on the same ones."""
+    inputs = {"package": package, "examples": examples["examples"]}
+    beside = {"champion": champion} if champion and champion != package else {}
+    return Stage("evaluate-classifier", "flows.work.evaluate_classifier:work", config, inputs | beside)
+
+
+def prepare_instructions(data: InstructionDataConfig, corpus: DataConfig) -> Stage:
+    """Questions with answers, judged and split. Looks at every row at once: a bad one is said before anything starts."""
+    stdlib = data.path == PYTHON_STDLIB
+    split_by = corpus if stdlib else data
+    settings = Asking(
+        data=data,
+        corpus=corpus,
+        on_invalid=data.on_invalid,
+        max_document_bytes=corpus.max_document_bytes if stdlib else 0,
+        validation_share=split_by.validation_share,
+        test_share=split_by.test_share,
+        expectations=data.expectations,
+    )
+    source = {"source": _inspected_instructions(data, corpus).version}
+    return Stage("prepare-instructions", "flows.work.prepare_instructions:work", settings, source)
+
+
+def finetune_instruct(config: FinetuneConfig, base: Input, examples: Walked) -> Stage:
+    """An assistant's package, from a base model and questions with answers."""
+    inputs = {"base": base, "examples": examples["examples"]}
+    return _training("finetune-instruct", "flows.work.finetune_instruct:work", config, inputs, config.workers)
+
+
+def evaluate_assistant(
+    config: InstructEvaluation, package: Input, base: Input, examples: Walked, champion: Reference | None
+) -> Stage:
+    """Evidence on questions that the assistant never saw, beside its base model and the champion on the same ones."""
+    inputs = {"package": package, "base": base, "examples": examples["examples"]}
+    beside = {"champion": champion} if champion and champion != package else {}
+    return Stage("evaluate-assistant", "flows.work.evaluate_assistant:work", config, inputs | beside)
 
 
 def evaluate(config: EvaluationConfig, package: Input, tokens: Walked, champion: Reference | None) -> Stage:
@@ -85,6 +220,86 @@ def evaluate(config: EvaluationConfig, package: Input, tokens: Walked, champion:
 def register(config: RegistrationConfig, package: Input, evidence: Walked, gone: Any) -> Stage:
     """A version in the registry, by reference, with its card."""
     return Stage("register", "flows.work.register:work", config, {"package": package, "evidence": evidence["evidence"]}, gone=gone)
+
+
+def release(config: ReleaseConfig, registered: Walked | str, package: Input, evidence: Input) -> Stage:
+    """The decision that a version becomes the champion. registered: the walked `register`, or models:/NAME/VERSION."""
+    inputs = {"package": package, "evidence": evidence}
+    if isinstance(registered, str):
+        model = registered
+        name = model.removeprefix("models:/").rpartition("/")[0]
+    else:
+        model, name = registered.result.get("model", ""), registered.stage.settings.name
+        if not model:
+            inputs["registered"] = Pending(registered.stage.name)
+    settings = Releasing(name, config.policy, config.reviewers, model)
+    return Stage(
+        "release",
+        "flows.work.release:work",
+        settings,
+        inputs,
+        gone=door.revoked,
+        decides=True,
+        awaits=lambda: door.awaited(model, config.policy),
+    )
+
+
+def review(model: str, decision: str, reason: str, reviewer: str, evidence: Input) -> Stage:
+    """A person's decision on a registered version; one that is in force already is not made again."""
+    settings = Reviewing(model, decision, reason.strip(), reviewer)
+    return Stage("review", "flows.work.review:work", settings, {"evidence": evidence}, gone=door.overtaken)
+
+
+def deploy(
+    target: str,
+    released: Walked | str,
+    package: Input,
+    evidence: Input,
+    *,
+    rollout: RolloutConfig | None = None,
+    reason: str = "",
+    again: bool = False,
+) -> Stage:
+    """An approved version onto a target, reused while it serves there. released: the walked `release`, or models:/NAME/VERSION."""
+    model = released if isinstance(released, str) else released.result.get("model", "")
+    settings = Deploying(target, model, rollout or RolloutConfig(), reason, again)
+    inputs = {"package": package, "evidence": evidence}
+    if isinstance(released, Walked) and not model:
+        inputs["released"] = Pending(released.stage.name)
+    return Stage("deploy", "flows.work.deploy:work", settings, inputs, needs=served.can_serve, gone=served.not_served)
+
+
+def rollback(target: str, reason: str = "") -> Stage:
+    """A target back to the version before. Raises InputError where there is none."""
+    inputs = {"serving": served.to_go_back_from(target)}
+    return Stage("rollback", "flows.work.rollback:work", RollingBack(target, reason), inputs, needs=served.can_serve)
+
+
+def _training(name: str, work: str, config: Any, inputs: dict[str, Input], workers: int) -> Stage:
+    """A stage that trains: looks for the cluster and the newest checkpoint before anything starts."""
+
+    def check_cluster(settings: Settings) -> None:
+        if workers and settings.ray_address:
+            from infra.cluster import check_address  # Ray, two seconds, which only workers are worth
+
+            check_address(settings.ray_address)
+
+    def check_resumable(store: Store, runs: tuple[str, ...]) -> None:
+        newest(store, runs)
+
+    return Stage(name, work, config, inputs, needs=check_cluster, preflight=check_resumable)
+
+
+@cache
+def _inspected_labels(data: ClassificationData, corpus: DataConfig) -> SourceVersion:
+    return labelled.inspect(data, corpus)
+
+
+@cache
+def _inspected_instructions(data: InstructionDataConfig, corpus: DataConfig) -> SourceVersion:
+    from llm.data.instruction_sources import inspect_instructions  # pyarrow and tokenizers: who has no instructions does without
+
+    return inspect_instructions(data, corpus)
 
 
 @cache

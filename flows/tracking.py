@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 from flows.pipeline.stage import Stage
 from infra.settings import Settings
@@ -11,11 +11,11 @@ from infra.store.fingerprint import identity
 from infra.store.manifest import load
 from infra.tracking.ship import start_shipper
 from infra.tracking.spool import Spool, pending
-from llm.events import Event, Observer, Resumed, StepDone, Validated
+from llm.events import Event, Measure, Observer, Resumed, StepDone, Validated
 
-TRACKED = ("pretrain",)  # stages with a curve to look at; each is an MLflow experiment
+TRACKED = ("pretrain", "finetune-classify", "finetune-instruct")  # stages with a curve to look at; each is an MLflow experiment
 _AT_STEPS: Final = ("loss", "learning_rate", "gradient_norm", "tokens_per_second")
-_AT_VALIDATIONS: Final = ("validation_loss", "validation_bits_per_byte")
+_AT_VALIDATIONS: Final = ("validation_loss", *(f"validation_{measure}" for measure in get_args(Measure)))
 
 
 @contextmanager
@@ -49,8 +49,7 @@ class Curve:
                 self._spool.metrics(event.step, {name: getattr(event, name) for name in _AT_STEPS})
                 self._told = event.step
             case Validated() if event.step >= self._told:
-                loss, bits = event.loss, event.bits_per_byte
-                self._spool.metrics(event.step, dict(zip(_AT_VALIDATIONS, (loss, bits), strict=True)))
+                self._spool.metrics(event.step, {"validation_loss": event.loss, f"validation_{event.measure}": event.value})
             case Resumed():
                 self._spool.tags({"slipway.resumed_from": event.name})
                 self._catch_up(event)
@@ -60,7 +59,7 @@ class Curve:
         from llm.training.history import History  # pyarrow, which a training has loaded by then
 
         for row in History.of(load(open_store(self._store_url), resumed.name)).rows[self._told :]:
-            known = {name: row[name] for name in (*_AT_STEPS, *_AT_VALIDATIONS) if row[name] is not None}
+            known = {name: row[name] for name in (*_AT_STEPS, *_AT_VALIDATIONS) if row.get(name) is not None}
             self._spool.metrics(row["step"], known)
         self._told = max(self._told, resumed.step)
 

@@ -1,4 +1,4 @@
-"""The loss curve as a picture: what a run learnt, at a glance."""
+"""Pictures of what a run learnt: its loss curve, and what a classifier takes for what."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _SIZE, _DPI = (10.0, 4.2), 120
+_MOST_LABELS: Final = 30
 _POINTS: Final = 1_500  # more than the picture has columns for
 _INK, _SOFT, _GRID = "#1f2937", "#6b7280", "#e5e7eb"
 _TRAINING, _VALIDATION = "#2563eb", "#c2410c"
@@ -27,11 +28,12 @@ def loss_curve(
     validation: Sequence[tuple[int, float]],
     references: Mapping[str, float],
     title: str,
+    measured: str = "Held-out text, bits per byte",
 ) -> None:
-    """Draws a PNG of less than 80 KB: the training loss on the left, bits per byte on held-out text on the right.
+    """Draws a PNG of less than 80 KB: the training loss on the left, what is `measured` on held-out text on the right.
 
-    steps, losses: (n,), nats per token. validation: (step, bits per byte). references: bits per byte of what else was tried
-    on such text, each a named line. The same numbers give the same bytes. Raises InputError where no loss is finite.
+    steps, losses: (n,), nats per target. validation: (step, value of what is measured). references: values of what else was
+    tried on such text, each a named line. The same numbers give the same bytes. Raises InputError where no loss is finite.
     """
     from matplotlib import rc_context, rcParamsDefault  # matplotlib costs 0.5 s, and only a finished run draws
     from matplotlib.figure import Figure
@@ -49,10 +51,42 @@ def loss_curve(
         figure.suptitle(title, x=0.012, ha="left", color=_INK, fontsize=12, fontweight="bold", parse_math=False)
         if validation or references:
             left, right = figure.subplots(1, 2)
-            _draw_bits_per_byte(right, validation, references, float(x.max()))
+            _draw_measured(right, validation, references, float(x.max()), measured)
         else:
             left = figure.subplots()
         _draw_loss(left, x, y)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(path, format="png", metadata={"Software": None})
+
+
+def confusion_matrix(labels: Sequence[str], counts: NDArray[np.int64], path: Path, *, title: str) -> None:
+    """Draws a PNG: how many texts of each label (a row) were taken for which (a column), shaded by the share of the row.
+
+    counts: (n_labels, n_labels). Of more than 30 labels, those with the most texts are drawn, and the title says so.
+    """
+    from matplotlib import rc_context, rcParamsDefault  # as above
+    from matplotlib.figure import Figure
+
+    shown = np.sort(np.argsort(-counts.sum(axis=1), kind="stable")[:_MOST_LABELS])
+    drawn, names = counts[np.ix_(shown, shown)], [labels[place] for place in shown]
+    title += f", the {len(shown)} largest of {len(labels)} labels" if len(shown) < len(labels) else ""
+    shares = drawn / np.maximum(1, drawn.sum(axis=1, keepdims=True))
+    side = 3.2 + 0.42 * len(names)
+    own = {name: value for name, value in rcParamsDefault.items() if not name.startswith("backend")}
+    with rc_context({**own, "font.size": 9, "xtick.color": _SOFT, "ytick.color": _SOFT}):
+        figure = Figure(figsize=(side + 0.6, side), dpi=_DPI, layout="constrained", facecolor="white")
+        figure.suptitle(title, x=0.012, ha="left", color=_INK, fontsize=12, fontweight="bold", parse_math=False)
+        axes = figure.subplots()
+        axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+        axes.set_xticks(range(len(names)), names, rotation=45, ha="right", rotation_mode="anchor", parse_math=False)
+        axes.set_yticks(range(len(names)), names, parse_math=False)
+        axes.set_xlabel("taken for", color=_SOFT)
+        axes.set_ylabel("is", color=_SOFT)
+        axes.spines[:].set_visible(False)
+        axes.tick_params(length=0)
+        for row, column in zip(*np.nonzero(drawn), strict=True):
+            colour = "white" if shares[row, column] > 0.55 else _INK
+            axes.text(column, row, f"{drawn[row, column]:,}", ha="center", va="center", color=colour, fontsize=8)
         path.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(path, format="png", metadata={"Software": None})
 
@@ -84,17 +118,17 @@ def spread(places: Sequence[float], gap: float) -> list[float]:
 def _draw_loss(axes: "Axes", x: NDArray[np.float64], y: NDArray[np.float64]) -> None:
     line = smoothed(y, max(1, len(y) // 25))
     kept = np.unique(np.linspace(0, len(x) - 1, min(len(x), _POINTS)).round().astype(int))
-    _frame(axes, "Training loss, nats per token", x.max())
+    _frame(axes, "Training loss, nats per target", x.max())
     axes.plot(x[kept], y[kept], color=_TRAINING, alpha=0.25, linewidth=0.8)
     marker = "o" if len(x) == 1 else ""
     axes.plot(x[kept], line[kept], color=_TRAINING, linewidth=1.8, marker=marker, markersize=4, clip_on=False)
     _label(axes, [(f"{line[-1]:.2f}", line[-1], _TRAINING)])
 
 
-def _draw_bits_per_byte(
-    axes: "Axes", validation: Sequence[tuple[int, float]], references: Mapping[str, float], last: float
+def _draw_measured(
+    axes: "Axes", validation: Sequence[tuple[int, float]], references: Mapping[str, float], last: float, heading: str
 ) -> None:
-    _frame(axes, "Held-out text, bits per byte", last)
+    _frame(axes, heading, last)
     labels = []
     for place, (name, value) in enumerate(references.items()):
         colour = _REFERENCES[place % len(_REFERENCES)]

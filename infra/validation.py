@@ -19,6 +19,14 @@ _WORDS: Final = {
     "lettered_share": "share of sampled documents with letters enough",
     "compressed_share": "size when compressed, to the text's",
     "mean_bytes": "bytes of a document, mean",
+    "rows": "rows",
+    "labels": "different labels",
+    "label_rows": "rows of the rarest label",
+    "invalid_share": "share of rows in which something is wrong",
+    "empty_answer_share": "share of rows without an answer",
+    "mean_answer_bytes": "bytes of an answer, mean",
+    "longest_answer_bytes": "bytes of the longest answer",
+    "conflict_share": "share of rows whose text has two labels",
     "shortest_bytes": "bytes of the shortest document",
     "longest_bytes": "bytes of the longest document",
 }
@@ -51,8 +59,9 @@ def validate(profile: Mapping[str, float], sample: Mapping[str, Sequence[Any]], 
     """Judges; a failed expectation is a row that did not pass, never an error.
 
     profile: a corpus in numbers. `min_X` and `max_X` among the expectations bound its number X, inclusive. sample: columns of
-    equal length with at least `id`, `letter_share`, `preview` and `kept_for` (empty for rows drawn at random, else the name of
-    the number that the row is an example of). Raises SlipwayError when Great Expectations could not judge: that is no pass.
+    equal length with at least `id`, `preview` and `kept_for` (empty for rows drawn at random, else the name of the number that
+    the row is an example of), and those that expectations on single rows look at. Raises SlipwayError when Great Expectations
+    could not judge: that is no pass.
     """
     drawn = _kept_for(sample, "")
     on_profile = {name: _bound(name, limit, profile) for name, limit in expectations.items() if name not in _ON_SAMPLE}
@@ -88,6 +97,8 @@ def _judge(tables: Mapping[str, tuple[Sequence[Mapping[str, Any]], Mapping[str, 
     context.variables.progress_bars = ProgressBarsConfig(globally=False)
     results: dict[str, dict[str, Any]] = {}
     for table, (rows, bounds) in tables.items():
+        if not bounds:
+            continue
         asset = context.data_sources.add_pandas(table).add_dataframe_asset(table)
         whole = asset.add_batch_definition_whole_dataframe(table)
         columns = sorted({bound["column"] for bound in bounds.values()})

@@ -10,6 +10,7 @@ import yaml
 from flows.catalog import FLOWS
 from flows.cli import COMMANDS, _load
 from flows.recipes.loading import load_recipe, preset_names
+from flows.recipes.recipes import LifecycleRecipe
 from infra.settings import Settings
 
 ROOT = Path(__file__).parent.parent
@@ -47,7 +48,8 @@ def test_the_recipe_of_the_readme_is_one(tmp_path: Path) -> None:
     assert set(yaml.safe_load(recipe)) == {"data", "tokenizer", "pretrain", "registration"}
     (tmp_path / "my.yaml").write_text(recipe)
     for entry in FLOWS.values():
-        load_recipe(entry.recipe, str(tmp_path / "my.yaml"))
+        if issubclass(LifecycleRecipe, entry.recipe):  # what decides on a registered version takes its address, no recipe's section
+            load_recipe(entry.recipe, str(tmp_path / "my.yaml"))
 
 
 def test_the_table_of_flows_and_the_presets_are_those_there_are() -> None:

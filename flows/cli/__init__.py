@@ -12,12 +12,26 @@ from infra.store.errors import SlipwayError
 
 COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "demo": ("flows.cli.demo:demo", "The whole way from text to a registered model, in minutes."),
+    "adapt": ("flows.cli.adapt:adapt", "A base model and rows of yours in; a finetuned model that serves out."),
     "run": ("flows.cli.run:run", "Run a flow here and now; --plan shows what would run and why, and starts nothing."),
     "plan": ("flows.cli.plan:plan", "What a training costs: parameters, FLOPs, tokens, memory, time."),
     "data show": ("flows.cli.data:show", "What a dataset holds and where it came from."),
     "models list": ("flows.cli.models:list_models", "The registered models."),
     "models show": ("flows.cli.models:show", "One version with its card, or a model folder."),
-    "up": ("flows.cli.services:up", "Start the local services: Prefect and MLflow, on loopback."),
+    "review list": ("flows.cli.review:list_candidates", "The candidates, their gates, and the champions."),
+    "review show": ("flows.cli.review:show", "One version: its card, and what changed against the champion."),
+    "review approve": ("flows.cli.review:approve", "Make a version the champion; needs a reason."),
+    "review reject": ("flows.cli.review:reject", "Decide against a version; needs a reason, deletes nothing."),
+    "review request-changes": ("flows.cli.review:request_changes", "Ask for changes; the version stays a candidate."),
+    "ledger show": ("flows.cli.ledger:show", "Every decision: when, who, what, why."),
+    "ledger verify": ("flows.cli.ledger:verify", "Whether the ledger is as it was written (exit 3 if not)."),
+    "serve": ("flows.cli.serve:serve", "Serve a model on this machine, behind OpenAI's interface."),
+    "chat": ("flows.cli.chat:chat", "Talk to a model: a registered one, a folder, or a server's."),
+    "deploy": ("flows.cli.targets:deploy", "Put an approved version on a target, without a request lost."),
+    "rollback": ("flows.cli.targets:rollback", "Put the version before back on a target, in seconds."),
+    "targets list": ("flows.cli.targets:list_targets", "The targets, what each serves, and since when."),
+    "explain": ("flows.cli.explain:explain", "Where a server, model, run or dataset came from; --verify checks every hash again."),
+    "up": ("flows.cli.services:up", "Start the local services: Prefect, MLflow, and a worker that runs flows from a form."),
     "down": ("flows.cli.services:down", "Stop the local services, whatever state they are in."),
     "status": ("flows.cli.services:status", "What runs, and where things are kept."),
     "doctor": ("flows.cli.doctor:doctor", "Check this machine and the services; every finding names its mend."),
@@ -26,6 +40,9 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
 GROUPS: Final = {
     "data": "Datasets: what they hold.",
     "models": "The registry and the packages.",
+    "review": "The reviewer's door: candidates, approval, rejection.",
+    "ledger": "Who decided what, when and why.",
+    "targets": "Where models are deployed.",
     "store": "The store: what it holds.",
 }
 INTERRUPTED: Final = 130

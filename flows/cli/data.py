@@ -45,18 +45,23 @@ def _find(store: Store, name: str) -> Thing:
 def _text(document: dict[str, Any]) -> str:
     head = f"{document['name']}/{document['version']}: {document['kind']}"
     lines = [f"{head}, {size(document['stored_bytes'])} in {document['files']} file{'s' * (document['files'] != 1)}"]
-    lines += [
-        f"  {split}: {counts['documents']:,} documents, {counts['tokens']:,} tokens, {size(counts['bytes'])}"
-        for split, counts in document.get("splits", {}).items()
-    ]
-    if "rows" in document:
+    lines += [f"  {split}: {_counted(document['kind'], counts)}" for split, counts in document.get("splits", {}).items()]
+    if document["kind"] == "corpus":
         lines.append(f"  {document['rows']:,} documents, {size(document['bytes'])} of text")
     lines += [
         f"  {key}: {document[key]}"
-        for key in ("licence", "interpreter", "vocabulary", "split_by", "corpus", "duplicates")
+        for key in ("licence", "interpreter", "vocabulary", "split_by", "corpus", "invalid", "duplicates", "conflicts", "seen")
         if document.get(key)
     ]
     sources = document.get("sources", [])
     lines += [f"  from {source['name']}, {size(source['bytes'])}, sha256 {source['sha256'][:12]}" for source in sources[:10]]
     lines += [f"  and {len(sources) - 10:,} files more"] if len(sources) > 10 else []
     return "\n".join(lines)
+
+
+def _counted(kind: str, counts: Any) -> str:
+    if kind == "classification":
+        return f"{sum(counts.values()):,} texts ({', '.join(f'{label} {count:,}' for label, count in counts.items())})"
+    if kind == "instruction":
+        return f"{counts:,} questions with answers"
+    return f"{counts['documents']:,} documents, {counts['tokens']:,} tokens, {size(counts['bytes'])}"

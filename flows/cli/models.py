@@ -52,6 +52,8 @@ def _summary(version: ModelVersion) -> dict[str, Any]:
         "model": version.uri,
         "aliases": list(version.aliases),
         "review_status": version.tags.get("review.status"),
+        "kind": version.tags.get("kind"),
+        "headline": version.tags.get("headline"),
         "bits_per_byte": float(bits) if bits else None,
         "source": version.source,
         "created": version.created.isoformat(),
@@ -61,8 +63,8 @@ def _summary(version: ModelVersion) -> dict[str, Any]:
 def _listing(versions: list[ModelVersion]) -> str:
     if not versions:
         return "No model is registered yet. `slipway run lifecycle` registers one."
-    head = ("model", "aliases", "review", "bits per byte", "created")
-    rows = [(v.uri, ", ".join(v.aliases), _tag(v, "review.status"), _tag(v, "bits_per_byte"), _when(v)) for v in versions]
+    head = ("model", "aliases", "review", "measured", "created")
+    rows = [(v.uri, ", ".join(v.aliases), _tag(v, "review.status"), _tag(v, "headline"), _when(v)) for v in versions]
     return table(head, rows)
 
 
@@ -70,7 +72,7 @@ def _version_text(version: ModelVersion) -> str:
     facts = {
         "aliases": ", ".join(version.aliases) or "none",
         "review": _tag(version, "review.status"),
-        "bits per byte": _tag(version, "bits_per_byte"),
+        "measured": _tag(version, "headline"),
         "source": version.source,
         "created": _when(version),
     }

@@ -73,7 +73,8 @@ class Terminal:
                     else f"{event.what} {event.done:,} {event.unit}",
                 )
             case events.Validated():
-                self._print(f"  step {event.step:,}: {event.bits_per_byte:.3f} bits per byte on validation (loss {event.loss:.3f})")
+                measured = f"{event.value:.3f} {event.measure.replace('_', ' ')}"
+                self._print(f"  step {event.step:,}: {measured} on validation (loss {event.loss:.3f})")
             case events.Sampled():
                 self._print(f"  sample: {event.prompt}|{one_line(event.text)}")
             case events.Resumed():

@@ -1,46 +1,51 @@
 """What a person, or a program, is told at the end of a flow: a line a stage, and where to look next."""
 
-import shutil
-import sys
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
-from textwrap import wrap
 from typing import Any
 
 from flows.cli.output import duration, size, table
-from flows.pipeline.session import Walked
-from flows.work.card import one_line
+from flows.pipeline.session import Walked, verdict
+
+_METRICS = ("val_loss", "val_bits_per_byte", "val_accuracy", "tokens_per_second", "tokens")
 
 
 def flow_document(flow: str, walked: Sequence[Walked]) -> dict[str, Any]:
-    """The `--json` document of a finished flow; with a pretrained model in it, that model's run and metrics on top."""
+    """The `--json` document of a finished flow; with a trained model in it, that model's run and metrics on top.
+
+    Of several, it is the one that the flow is named after, else the pretrained one. `models` are all that were registered.
+    A flow that ends as awaiting review, or refused, has an `error` beside its stages, as every command that does not exit with 0.
+    """
     records = {each.stage.name: each.record for each in walked if each.record}
+    registered = [each.record.result for each in walked if each.record and each.stage.name == "register"]
     document: dict[str, Any] = {"flow": flow}
-    if trained := records.get("pretrain"):
+    if trained := records.get(flow) if flow.startswith("finetune-") else records.get("pretrain"):
+        package = trained.result["package_uri"]
         document |= {
             "run_id": trained.run,
-            "model": records["register"].result["model"] if "register" in records else trained.result["package_uri"],
-            "metrics": {name: trained.result[name] for name in ("val_loss", "val_bits_per_byte", "tokens_per_second", "tokens")},
+            "model": next((each["model"] for each in registered if each["source"] == package), package),
+            "metrics": {name: trained.result[name] for name in _METRICS if name in trained.result},
             "metrics_file": trained.result["metrics_file"],
             "resumed_from": trained.result["resumed_from"],
             "attempts": trained.attempt,
         }
-    elif "register" in records:
-        document["model"] = records["register"].result["model"]
+    elif registered:
+        document["model"] = registered[0]["model"]
+    if registered:
+        document["models"] = [each["model"] for each in registered]
     stages = [
         {
             "stage": each.stage.name,
             "state": each.state,
             "why": list(each.why),
-            "run_id": each.record.run,
-            "key": each.record.key,
-            "seconds": each.record.seconds,
-            "result": each.record.result,
+            "run_id": each.record.run if each.record else None,
+            "key": each.stage.key(),
+            "seconds": each.record.seconds if each.record else None,
+            "result": each.result,
         }
         for each in walked
-        if each.record
     ]
-    return {**document, "stages": stages}
+    error = verdict(walked)
+    return {**document, "stages": stages, **(error.document() if error else {})}
 
 
 def plan_document(walked: Sequence[Walked]) -> dict[str, Any]:
@@ -50,10 +55,11 @@ def plan_document(walked: Sequence[Walked]) -> dict[str, Any]:
 def plan_text(walked: Sequence[Walked]) -> str:
     """A stage and its fate on one line, further reasons below."""
     lines: list[str] = []
+    width = max([10, *(len(each.state) for each in walked)])
     for each in walked:
         first, *more = each.why or ("",)
-        lines.append(f"{each.stage.name:<14} {each.state:<10} {first}")
-        lines += [f"{'':<26}{reason}" for reason in more]
+        lines.append(f"{each.stage.name:<22} {each.state:<{width}} {first}")
+        lines += [f"{'':<{width + 24}}{reason}" for reason in more]
     return "\n".join(lines)
 
 
@@ -62,45 +68,13 @@ def summary(walked: Sequence[Walked]) -> str:
     rows = [
         (
             each.stage.name,
-            "reused" if each.state == "reused" else duration(each.record.seconds),
-            _RESULTS[each.stage.name](each.record.result),
+            duration(each.record.seconds) if each.state == "done" and each.record else each.state,
+            _RESULTS[each.stage.name](each.record.result) if each.record else "; ".join(each.why),
         )
         for each in walked
-        if each.record
     ]
     notes = [f"{each.stage.name}: reused, {'; '.join(each.why)}" for each in walked if each.state == "reused"]
     return "\n".join(["", table(("stage", "time", "result"), rows), *(["", *notes] if notes else [])])
-
-
-def look_next(walked: Sequence[Walked]) -> str:
-    """The continuations, the picture, and the commands that go on from here."""
-    results = {each.stage.name: each.result for each in walked}
-    lines = ["", "How the model goes on (a few million parameters, minutes of training: grammar, not knowledge):"]
-    for sample in results["evaluate"]["samples"]:
-        lines += wrap(f"{sample['prompt']}|{one_line(sample['text'])}", 100, initial_indent="  ", subsequent_indent="    ")
-    slipway, picture = _command(), results["evaluate"]["loss_curve"]
-    places = {
-        **({"the loss curve": _near(picture)} if picture else {}),
-        "the model's card": f"{slipway} models show {results['register']['model']}",
-        "what would run again, and why": f"{slipway} run lifecycle --plan",
-        "the same on your own text": f"{slipway} demo --data PATH",
-        "Prefect's and MLflow's pages": f"{slipway} up",
-    }
-    return "\n".join([*lines, "", "Where to look next:", *(f"  {what:<31}{where}" for what, where in places.items())])
-
-
-def _command() -> str:
-    """As it can be called from here: by its name where that finds this very installation, else by its path."""
-    ours = Path(sys.executable).with_name("slipway")
-    found = shutil.which("slipway")
-    return "slipway" if found and ours.exists() and ours.samefile(found) else _near(str(ours))
-
-
-def _near(path: str) -> str:
-    try:
-        return str(Path(path).relative_to(Path.cwd()))
-    except ValueError:
-        return path
 
 
 def _validated(result: Mapping[str, Any]) -> str:
@@ -114,6 +88,43 @@ def _prepared(result: Mapping[str, Any]) -> str:
 def _pretrained(result: Mapping[str, Any]) -> str:
     resumed = f", resumed from step {result['resumed_from']}" if result["resumed_from"] else ""
     return f"{result['val_bits_per_byte']:.3f} bits per byte on validation, {result['tokens_per_second']:,.0f} tokens/s{resumed}"
+
+
+def _classified(result: Mapping[str, Any]) -> str:
+    resumed = f", resumed from step {result['resumed_from']}" if result["resumed_from"] else ""
+    return f"{result['val_accuracy']:.3f} accuracy on validation, {result['tokens_per_second']:,.0f} tokens/s{resumed}"
+
+
+def _labelled(result: Mapping[str, Any]) -> str:
+    left_out = result["duplicates"] + result["conflicts"]
+    return f"{result['rows']:,} texts of {result['labels']} labels, {result['test_rows']:,} to test on; {left_out:,} left out"
+
+
+def _judged(result: Mapping[str, Any]) -> str:
+    model = result["accuracy"]
+    interval = f" [{model['low']:.3f}, {model['high']:.3f}]" if model["low"] is not None else ""
+    rivals = (
+        f"TF-IDF with logistic regression {result['tfidf_accuracy']:.3f}, the most frequent label {result['majority_accuracy']:.3f}"
+    )
+    return f"{model['value']:.3f} accuracy{interval}; {rivals}"
+
+
+def _asked(result: Mapping[str, Any]) -> str:
+    left_out = result["invalid"] + result["duplicates"] + result["seen"]
+    return f"{result['rows']:,} questions with answers, {result['test_rows']:,} to test on; {left_out:,} left out"
+
+
+def _instructed(result: Mapping[str, Any]) -> str:
+    resumed = f", resumed from step {result['resumed_from']}" if result["resumed_from"] else ""
+    long = f"; {result['left_out']:,} too long" if result["left_out"] else ""
+    speed = f"{result['tokens_per_second']:,.0f} tokens/s"
+    return f"{result['val_bits_per_byte']:.3f} bits per byte of answers on validation, {speed}{resumed}{long}"
+
+
+def _answered(result: Mapping[str, Any]) -> str:
+    measured, choice, ending = result["bits_per_byte"], result["choice"], result["ends_by_itself"]
+    bits = f"{measured['base']['value']:.3f} -> {measured['model']['value']:.3f} bits per byte of answers"
+    return f"{bits}; {choice['answer']['value']:.0%} after their own question likelier; {ending['value']:.0%} end by themselves"
 
 
 def _evaluated(result: Mapping[str, Any]) -> str:
@@ -132,11 +143,33 @@ def _imported(result: Mapping[str, Any]) -> str:
     return f"{result['parameters']:,} parameters"
 
 
+def _released(result: Mapping[str, Any]) -> str:
+    return f"{result['model']} is the champion, by {result['who']}"
+
+
+def _reviewed(result: Mapping[str, Any]) -> str:
+    return f"{result['model']} is {result['review_status']}, by {result['who']}"
+
+
+def _deployed(result: Mapping[str, Any]) -> str:
+    return f"{result['model']} answers on {result['url']}"
+
+
 _RESULTS: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "validate-data": _validated,
     "import-base": _imported,
     "prepare-data": _prepared,
     "pretrain": _pretrained,
+    "prepare-classification": _labelled,
+    "finetune-classify": _classified,
+    "evaluate-classifier": _judged,
+    "prepare-instructions": _asked,
+    "finetune-instruct": _instructed,
+    "evaluate-assistant": _answered,
     "evaluate": _evaluated,
     "register": _registered,
+    "release": _released,
+    "review": _reviewed,
+    "deploy": _deployed,
+    "rollback": _deployed,
 }

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
 import yaml
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from flows.recipes.recipes import LifecycleRecipe, Recipe
 from infra.store.errors import InputError
@@ -18,7 +18,7 @@ R = TypeVar("R", bound=Recipe)
 
 
 def load_recipe(kind: type[R], name: str, settings: Iterable[str] = ()) -> R:
-    """The recipe `name` (a preset, or a YAML file's path) for a flow, changed by `key=value` settings.
+    """The recipe `name` (a preset, a YAML file's path, or nothing: the defaults) for a flow, changed by `key=value` settings.
 
     One file serves every flow: each takes its own sections. Raises InputError with every problem of the recipe.
     """
@@ -49,11 +49,26 @@ def load_recipe(kind: type[R], name: str, settings: Iterable[str] = ()) -> R:
     return recipe
 
 
+def starting_values(kind: type[Recipe], name: str) -> dict[str, Any]:
+    """What a form for a flow is filled in with: the recipe `name` in full, and nothing where only the user can know."""
+    said = _for_flow(kind, _read(name))
+    values: dict[str, Any] = {}
+    for key, field in kind.model_fields.items():
+        adapter: TypeAdapter[Any] = TypeAdapter(field.rebuild_annotation())
+        if key in said:
+            values[key] = adapter.dump_python(adapter.validate_python(said[key]), mode="json")
+        elif not field.is_required():
+            values[key] = adapter.dump_python(field.get_default(call_default_factory=True), mode="json")
+    return values
+
+
 def preset_names() -> list[str]:
     return sorted(path.stem for path in PRESETS.glob("*.yaml"))
 
 
 def _read(name: str) -> dict[str, Any]:
+    if not name:
+        return {}
     path = PRESETS / f"{name}.yaml" if name in preset_names() else Path(name)
     try:
         document = yaml.safe_load(path.read_text())
@@ -80,7 +95,7 @@ def _read(name: str) -> dict[str, Any]:
 
 def _for_flow(kind: type[Recipe], values: dict[str, Any]) -> dict[str, Any]:
     """A lifecycle recipe read for one flow: its own sections alone, and `pretrain:` opened where the flow is pretraining."""
-    if "pretrain" not in kind.model_fields and isinstance(inner := values.get("pretrain"), dict):
+    if "training" in kind.model_fields and isinstance(inner := values.get("pretrain"), dict):
         values = {**inner, **values}
     others = {*LifecycleRecipe.model_fields, "model", "training"} - {*kind.model_fields}
     return {key: value for key, value in values.items() if key not in others or key in kind.model_fields}
@@ -128,9 +143,10 @@ def _unknown(kind: type[Recipe], values: Mapping[str, Any]) -> list[str]:
 
 
 def _nearest(key: str, known: set[str]) -> str:
-    """The same word in another section comes first, then the nearest key, then the nearest word."""
-    last = key.rsplit(".", 1)[-1]
-    words = {name.rsplit(".", 1)[-1]: name for name in sorted(known, reverse=True)}
+    """The same word in another section comes first, its own section before pretraining's; then the nearest key or word."""
+    head, last = key.split(".", 1)[0], key.rsplit(".", 1)[-1]
+    likely = sorted(known, key=lambda name: (name.split(".")[0] != head, not name.startswith("pretrain."), name), reverse=True)
+    words = {name.rsplit(".", 1)[-1]: name for name in likely}
     near = [words[last]] if last in words else difflib.get_close_matches(key, known, 1, 0.6)
     near = near or [words[word] for word in difflib.get_close_matches(last, words, 1, 0.75)]
     if near:
@@ -159,6 +175,8 @@ def _leaves(values: Mapping[str, Any], where: str = "") -> list[str]:
 
 def _phrase(error: Any) -> str:
     place = ".".join(str(part) for part in error["loc"])
+    if error["type"] == "missing":
+        return f"{place} is missing"
     message = error["msg"][0].lower() + error["msg"][1:]
     return f"{place} is {error['input']!r}: {message}"
 

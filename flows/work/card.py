@@ -1,21 +1,18 @@
 """The model card: what a reviewer reads on the registry's page, rendered from evidence and lineage."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
+
+_Part = Callable[[Mapping[str, Any]], list[str]]
 
 
 def card(name: str, evidence: Mapping[str, Any], lineage: Mapping[str, Any]) -> str:
     """Markdown. evidence: `evidence.json`; lineage: the package's `lineage.json`."""
-    measured = evidence["bits_per_byte"]
-    model = measured["model"]
+    measured, shown = _KINDS[evidence["kind"]]
     lines = [
         f"# {name}, a candidate",
         "",
-        f"**{model['value']:.3f} bits per byte** on {model['n']} held-out documents{_interval(model)}.",
-        "",
-        "| on the same documents | bits per byte |",
-        "| --- | --- |",
-        *(f"| {label} | {measured[key]['value']:.3f} |" for key, label in _ROWS.items() if key in measured),
+        *measured(evidence),
         "",
         "## Gates",
         *(f"- {'passed' if gate['passed'] else '**failed**'}: {gate['name']} ({gate['observed']})" for gate in evidence["gates"]),
@@ -25,22 +22,121 @@ def card(name: str, evidence: Mapping[str, Any], lineage: Mapping[str, Any]) -> 
         *(f"- {label}: `{lineage[key]}`" for key, label in _ORIGINS.items() if lineage.get(key)),
         *_sources(lineage.get("sources", [])),
         "",
-        "## How it goes on",
-        *(f"- **{sample['prompt']}**{one_line(sample['text'])[:200]}" for sample in evidence["samples"]),
+        *shown(evidence),
     ]
     return "\n".join(lines)
 
 
-_ROWS = {"model": "this model", "champion": "the champion", "ngram": "order-3 n-gram model", "xz": "xz"}
+_ROWS = {
+    "model": "this model",
+    "champion": "the champion",
+    "ngram": "order-3 n-gram model",
+    "xz": "xz",
+    "tfidf": "TF-IDF with logistic regression",
+    "majority": "the most frequent label",
+}
 _NAMED = 5  # of more files than these, the card gives the count
 _ORIGINS = {
     "run": "run",
     "package": "package",
+    "base": "finetuned from",
     "tokens": "token shards",
+    "examples": "examples",
     "licence": "licence of the text",
     "interpreter": "text read with",
     "imported_from": "imported from",
 }
+
+
+def _bits_per_byte(evidence: Mapping[str, Any]) -> list[str]:
+    measured = evidence["bits_per_byte"]
+    model = measured["model"]
+    return [
+        f"**{model['value']:.3f} bits per byte** on {model['n']} held-out documents{_interval(model)}.",
+        "",
+        "| on the same documents | bits per byte |",
+        "| --- | --- |",
+        *(f"| {label} | {measured[key]['value']:.3f} |" for key, label in _ROWS.items() if key in measured),
+    ]
+
+
+def _continuations(evidence: Mapping[str, Any]) -> list[str]:
+    return [
+        "## How it goes on",
+        *(f"- **{sample['prompt']}**{one_line(sample['text'])[:200]}" for sample in evidence["samples"]),
+    ]
+
+
+def _accuracy(evidence: Mapping[str, Any]) -> list[str]:
+    accuracy, f1 = evidence["accuracy"], evidence["macro_f1"]
+    model = accuracy["model"]
+    return [
+        f"**{model['value']:.3f} accuracy** on {model['n']} held-out texts{_interval(model)}.",
+        "",
+        "| on the same texts | accuracy | macro F1 |",
+        "| --- | --- | --- |",
+        *(
+            f"| {label} | {accuracy[key]['value']:.3f} | {f1[key]['value']:.3f} |"
+            for key, label in _ROWS.items()
+            if key in accuracy
+        ),
+        "",
+        "| label | texts | precision | recall | F1 |",
+        "| --- | --- | --- | --- | --- |",
+        *(
+            f"| {each['label']} | {each['rows']} | {each['precision']:.2f} | {each['recall']:.2f} | {each['f1']:.2f} |"
+            for each in evidence["classes"][:_CLASSES]
+        ),
+    ]
+
+
+def _mistakes(evidence: Mapping[str, Any]) -> list[str]:
+    return [
+        "## Where it is surest and wrong",
+        *(
+            f"- {each['label']}, taken for {each['taken_for']} ({each['probability']:.2f}): {one_line(each['text'])[:160]}"
+            for each in evidence["mistakes"]
+        ),
+    ]
+
+
+def _answers(evidence: Mapping[str, Any]) -> list[str]:
+    measured, choice, ending = evidence["bits_per_byte"], evidence["choice"], evidence["ends_by_itself"]
+    model = measured["model"]
+    return [
+        f"**{model['value']:.3f} bits per byte of answers** to {model['n']} held-out questions{_interval(model)}.",
+        "",
+        "| on the same answers | bits per byte | likelier after their own question than after another |",
+        "| --- | --- | --- |",
+        *(
+            f"| {label} | {measured[key]['value']:.3f} | {_share(choice[key]['answer']) if key in choice else ''} |"
+            for key, label in {**_ROWS, "base": "the model it was finetuned from"}.items()
+            if key in measured
+        ),
+        "",
+        f"- after its question, its own answer is likelier than another one, byte for byte: {_share(choice['model']['question'])}",
+        f"- answers that end by themselves, with {ending['min_words']} words or more: {_share(ending)} of {ending['n']}",
+    ]
+
+
+def _answered(evidence: Mapping[str, Any]) -> list[str]:
+    return [
+        "## What it answers",
+        *(f"- **{one_line(sample['prompt'])}** {one_line(sample['text'])[:200]}" for sample in evidence["samples"]),
+    ]
+
+
+def _share(measured: Mapping[str, Any]) -> str:
+    return f"{measured['value']:.0%}"
+
+
+_CLASSES = 30  # labels shown; evidence.json has them all
+_KINDS: dict[str, tuple[_Part, _Part]] = {
+    "base": (_bits_per_byte, _continuations),
+    "classifier": (_accuracy, _mistakes),
+    "assistant": (_answers, _answered),
+}
+"""What is shown of each kind of evidence: the numbers above the gates, and what people read at the end."""
 
 
 def _interval(measured: Mapping[str, Any]) -> str:

@@ -18,6 +18,7 @@ from infra.store.manifest import Thing, publish
 from llm.data.tokens import Split, TokenStream
 from llm.evaluation.bits_per_byte import Scores, bits_per_byte, paired_difference, score_documents
 from llm.evaluation.compression import xz, xz_after
+from llm.evaluation.golden import golden_completions
 from llm.evaluation.intervals import Interval
 from llm.evaluation.ngram import NgramModel
 from llm.events import Noted, Progress
@@ -29,6 +30,7 @@ from llm.training.history import History
 from llm.training.numerics import fastest_device
 
 _PROMPT_WORDS = 4
+_GOLDEN_TOKENS = 16
 _RIVAL_TRAINING_BYTES = 8_000_000  # what the n-gram model and xz learn from at most
 
 
@@ -47,7 +49,8 @@ def work(job: Job, config: EvaluationConfig) -> Outcome:
         gates.append(champion_gate(paired_difference(scores, champion), config.max_regression))
     compressed = {"xz": xz(held_out), "xz_after_training_text": xz_after(training, held_out)}
     samples = _samples(job, config.prompts or _beginnings(held_out), config.new_tokens, model, tokenizer)
-    evidence = _evidence(job, config, measured, compressed, gates, samples)
+    golden = golden_completions(model, tokenizer, _beginnings(held_out), _GOLDEN_TOKENS)
+    evidence = {**_evidence(job, config, measured, compressed, gates, samples), "golden": golden}
     folder = job.scratch / "evidence"
     folder.mkdir()
     (folder / "evidence.json").write_text(json.dumps(evidence, indent=2, ensure_ascii=False) + "\n")
@@ -109,6 +112,8 @@ def _evidence(
 ) -> dict[str, Any]:
     return {
         "format": 1,
+        "kind": "base",
+        "headline": {"name": "bits per byte", "value": measured["model"].value},
         "package": job.inputs["package"].version,
         "champion": job.inputs["champion"].version if "champion" in job.inputs else None,
         "dataset": {"version": job.inputs["tokens"].version, "split": "test", "max_bytes": config.max_bytes},
@@ -117,12 +122,17 @@ def _evidence(
         "gates": [asdict(gate) for gate in gates],
         "samples": samples,
         "prompts_sha256": [hashlib.sha256(sample["prompt"].encode()).hexdigest() for sample in samples],
-        "hardware": {
-            "device": fastest_device(),
-            "machine": platform.machine(),
-            "cores": os.cpu_count(),
-            "python": platform.python_version(),
-        },
+        "hardware": hardware(),
+    }
+
+
+def hardware() -> dict[str, Any]:
+    """What it was measured on."""
+    return {
+        "device": fastest_device(),
+        "machine": platform.machine(),
+        "cores": os.cpu_count(),
+        "python": platform.python_version(),
     }
 
 

@@ -8,25 +8,44 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 
 from flows.models import PACKAGE_FILES, folder_version
 from flows.pipeline.stage import Job
 from infra.store.manifest import Thing, publish
-from llm.models.hub import save_model
+from llm.models.assistant import Assistant
+from llm.models.classifier import Classifier
+from llm.models.hub import Kind, kind, save_classifier, save_model
 from llm.models.llama import Llama
+from llm.text.chat import ChatFormat
 from llm.text.tokenizer import Tokenizer
 
 LINEAGE = "lineage.json"
-_CODE = Path(__file__).with_name("pyfunc_model.py")
+_CODE: dict[Kind | Literal["assistant"], Path] = {
+    "causal": Path(__file__).with_name("pyfunc_model.py"),
+    "classifier": Path(__file__).with_name("pyfunc_classifier.py"),
+    "assistant": Path(__file__).with_name("pyfunc_assistant.py"),
+}
 
 
-def write_package(folder: Path, model: Llama, tokenizer: Tokenizer) -> None:
+def write_package(folder: Path, model: Llama | Classifier, tokenizer: Tokenizer) -> None:
     """The part of a package that its hash covers: weights, configuration, tokenizer."""
-    save_model(model, folder, end_of_text=tokenizer.eos)
-    tokenizer.save(folder, context_length=model.config.context_length)
+    if isinstance(model, Classifier):
+        save_classifier(model, folder, end_of_text=tokenizer.eos)
+        tokenizer.save(folder, context_length=model.body.config.context_length)
+    else:
+        save_model(model, folder, end_of_text=tokenizer.eos)
+        tokenizer.save(folder, context_length=model.config.context_length)
+
+
+def write_assistant(folder: Path, assistant: Assistant) -> None:
+    """The same of an assistant: with the chat template, and every token that ends an answer."""
+    model, chats = assistant.model, assistant.chats
+    save_model(model, folder, end_of_text=chats.tokenizer.eos, stop=chats.stop)
+    chats.tokenizer.save(folder, context_length=model.config.context_length)
+    chats.save(folder)
 
 
 def publish_package(job: Job, folder: Path, lineage: Mapping[str, Any]) -> Thing:
@@ -35,8 +54,9 @@ def publish_package(job: Job, folder: Path, lineage: Mapping[str, Any]) -> Thing
     (folder / LINEAGE).write_text(
         json.dumps({"format": 1, "package": version, "run": job.run, "key": job.key, **lineage}, indent=2, sort_keys=True) + "\n"
     )
-    shutil.copyfile(_CODE, folder / _CODE.name)
-    (folder / "MLmodel").write_text(yaml.safe_dump(_mlmodel(folder), sort_keys=False))
+    code = _CODE["assistant" if kind(folder) == "causal" and ChatFormat.load(folder) else kind(folder)]
+    shutil.copyfile(code, folder / code.name)
+    (folder / "MLmodel").write_text(yaml.safe_dump(_mlmodel(folder, code.name), sort_keys=False))
     job.still_ours()
     return publish(
         job.store,
@@ -47,13 +67,13 @@ def publish_package(job: Job, folder: Path, lineage: Mapping[str, Any]) -> Thing
     )
 
 
-def _mlmodel(folder: Path) -> dict[str, Any]:
+def _mlmodel(folder: Path, code: str) -> dict[str, Any]:
     """MLflow's description of a model that is code of its own (models from code)."""
     return {
         "flavors": {
             "python_function": {
                 "loader_module": "mlflow.pyfunc.model",
-                "model_code_path": _CODE.name,
+                "model_code_path": code,
                 "python_version": platform.python_version(),
                 "streamable": False,
             }

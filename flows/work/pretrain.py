@@ -7,7 +7,7 @@ from typing import Any
 from flows.pipeline.stage import Job, Outcome
 from flows.recipes.recipes import PretrainConfig
 from flows.work.package import publish_package, write_package
-from infra.plots import loss_curve
+from flows.work.training import begun, last_checkpoint, publish_metrics, run_training
 from infra.store.fingerprint import identity
 from infra.store.manifest import Thing
 from llm.events import Noted
@@ -15,38 +15,32 @@ from llm.models.config import LlamaConfig, preset
 from llm.models.llama import Llama
 from llm.text.tokenizer import Tokenizer
 from llm.training.checkpoints import restore_model
-from llm.training.history import History
-from llm.training.numerics import Numerics
 from llm.training.pretrain import PretrainJob, pretrain
-from llm.training.resume import newest
 
 
 def work(job: Job, config: PretrainConfig) -> Outcome:
     tokens, training = job.inputs["tokens"], config.training
     model = preset(config.model.preset, vocabulary=_padded(tokens.facts["vocabulary"]), context_length=training.sequence_length)
     steps = training.total_steps(parameters=model.parameters(), training_tokens=tokens.facts["splits"]["train"]["tokens"])
-    start = newest(job.store, (*job.earlier_runs, job.run))
-    numerics = Numerics.recorded(start.facts["numerics"]) if start else Numerics.decide(training.precision)
+    start, numerics = begun(job, training.precision, "pretrain")
     job.observe(
         Noted(f"{model.parameters():,} parameters, {steps:,} steps of {training.tokens_per_step:,} tokens; {numerics.reason}")
     )
-    history = _train(
-        job,
-        PretrainJob(
-            store_url=job.store.url,
-            tokens=tokens.prefix,
-            run=job.run,
-            earlier_runs=job.earlier_runs,
-            scratch=job.scratch,
-            model=model,
-            training=training,
-            steps=steps,
-            numerics=numerics,
-            prompt="The",
-        ),
+    plan = PretrainJob(
+        store_url=job.store.url,
+        tokens=tokens.prefix,
+        run=job.run,
+        earlier_runs=job.earlier_runs,
+        scratch=job.scratch,
+        model=model,
+        training=training,
+        steps=steps,
+        numerics=numerics,
+        prompt="The",
     )
+    history = run_training(job, pretrain, plan, training.workers)
     job.still_ours()
-    metrics = _publish_metrics(job, history)
+    metrics = publish_metrics(job, history, "bits_per_byte")
     package = _publish_package(job, model, tokens, {"settings": identity(config), "numerics": numerics.document(), "steps": steps})
     last = history.last_validation
     result = {
@@ -64,35 +58,8 @@ def work(job: Job, config: PretrainConfig) -> Outcome:
     return Outcome({"package": package}, result, numerics.document())
 
 
-def _train(job: Job, plan: PretrainJob) -> History:
-    workers = plan.training.workers
-    if not workers:
-        return pretrain(plan, job.observe)
-    from infra.cluster import connect  # Ray costs seconds, and nothing without workers needs it
-    from llm.training.distributed import pretrain_on_workers
-
-    with connect(job.settings.ray_address, cpus=workers, home=job.settings.home):
-        return pretrain_on_workers(plan, workers, job.observe, embedded=job.settings.ray_address is None)
-
-
-def _publish_metrics(job: Job, history: History) -> str:
-    """`metrics.parquet`, a row a step, and the curve as a picture for the run's page. Returns the file's path."""
-    table, picture = job.scratch / "metrics.parquet", job.scratch / "loss-curve.png"
-    history.write(table)
-    steps, losses = zip(*history.series("loss"), strict=True)
-    validation = list(history.series("validation_bits_per_byte"))
-    loss_curve(steps, losses, picture, validation=validation, references={}, title=job.run)
-    job.store.put_file(f"runs/{job.run}/artifacts/{picture.name}", picture)
-    name = f"runs/{job.run}/{table.name}"
-    job.store.put_file(name, table)
-    return str(job.store.get_file(name))
-
-
 def _publish_package(job: Job, model: LlamaConfig, tokens: Thing, lineage: Mapping[str, Any]) -> Thing:
-    """From the last checkpoint, so that it does not matter which process trained."""
-    checkpoint = newest(job.store, (*job.earlier_runs, job.run))
-    assert checkpoint is not None, "training ends with a checkpoint"
-    trained = Llama(model)
+    checkpoint, trained = last_checkpoint(job), Llama(model)
     restore_model(checkpoint, trained)
     folder = job.scratch / "package"
     write_package(folder, trained, Tokenizer.load(tokens.path("tokenizer.json").parent))

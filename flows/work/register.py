@@ -18,13 +18,16 @@ def work(job: Job, config: RegistrationConfig) -> Outcome:
     mlflow_run = ensure_run(uri, run, job.store.url, experiment=run.rsplit("-", 2)[0])
     tags = {
         "gates": "passed" if all(gate["passed"] for gate in facts["gates"]) else "failed",
-        "bits_per_byte": f"{facts['bits_per_byte']['model']['value']:.4f}",
+        "kind": facts["kind"],
+        "headline": f"{facts['headline']['value']:.4f} {facts['headline']['name']}",
+        **({"bits_per_byte": f"{facts['headline']['value']:.4f}"} if facts["kind"] == "base" else {}),
         "package.version": package.version,
         "evidence": evidence.uri,
         "evidence.sha256": evidence.files["evidence.json"]["sha256"],
         "lineage.sha256": package.files["lineage.json"]["sha256"],
-        "tokens.version": facts["dataset"]["version"],
+        "dataset.version": facts["dataset"]["version"],
         "slipway.run": run,
+        "registered.by": job.settings.user,
     }
     registry = Registry(uri)
     version = registry.register(
@@ -41,7 +44,9 @@ def work(job: Job, config: RegistrationConfig) -> Outcome:
         "name": config.name,
         "version": version.version,
         "source": version.source,
+        "kind": facts["kind"],
         "model": f"models:/{config.name}/{version.version}",
         "gates": facts["gates"],
+        "evidence_sha256": tags["evidence.sha256"],
     }
     return Outcome({}, result)

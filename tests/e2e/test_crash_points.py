@@ -1,4 +1,4 @@
-"""The real stages, cut off at every write into the store: a rerun ends with the same model, registered once."""
+"""The real stages, cut off at every write into the store: a rerun ends with the same model, registered and released once."""
 
 import shutil
 from collections.abc import Callable, Iterator
@@ -12,6 +12,8 @@ from flows import lifecycle
 from flows.pipeline.session import SESSION, Session, Walked, walk
 from flows.recipes.loading import load_recipe
 from flows.recipes.recipes import LifecycleRecipe
+from infra.anchors import RegistryAnchor
+from infra.ledger import Ledger
 from infra.registry import Registry
 from infra.settings import Settings
 from infra.store.errors import StoreError
@@ -49,7 +51,7 @@ class Lab:
     @staticmethod
     def _result(walked: Walked) -> tuple[Any, ...]:
         assert walked.record is not None
-        kept = {"bits_per_byte", "val_loss", "tokens", "documents", "name", "version", "gates", "samples"}
+        kept = {"bits_per_byte", "val_loss", "tokens", "documents", "name", "version", "gates", "samples", "champion"}
         result = {name: value for name, value in walked.result.items() if name in kept}
         outputs = {name: output.version for name, output in walked.record.outputs.items() if walked.stage.name != "evaluate"}
         return walked.record.key, result, outputs
@@ -68,7 +70,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory, text: Callable[[Path], Path]) 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("fault", [Fault.FAIL, Fault.DIE_BEFORE], ids=lambda fault: fault.name.lower())
-def test_after_every_crash_point_of_the_lifecycle_a_rerun_ends_with_the_same_model_registered_once(
+def test_after_every_crash_point_of_the_lifecycle_a_rerun_ends_with_the_same_model_registered_and_released_once(
     lab: Lab, tmp_path: Path, fault: Fault
 ) -> None:
     counting = FaultyStore(FolderStore(tmp_path / "undisturbed/store"))
@@ -80,5 +82,9 @@ def test_after_every_crash_point_of_the_lifecycle_a_rerun_ends_with_the_same_mod
         with pytest.raises((Died, StoreError)):
             lab.live(settings, FaultyStore(store, at=at, fault=fault))
         assert lab.live(settings, store) == undisturbed, f"after write {at}"
-        assert [version.version for version in Registry(settings.tracking_uri).versions()] == [1]
+        (version,) = Registry(settings.tracking_uri).versions()
+        assert (version.version, version.aliases) == (1, ("champion",))
+        ledger = Ledger.of(settings)
+        assert [entry.action for entry in ledger.entries()] == ["approve"]
+        assert ledger.verify(*RegistryAnchor.every(Registry(settings.tracking_uri))) == []
         shutil.rmtree(tmp_path / str(at))

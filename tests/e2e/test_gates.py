@@ -2,8 +2,6 @@
 
 import json
 import sqlite3
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,11 +10,6 @@ import pytest
 from tests.e2e.conftest import FAST, Slipway
 
 LIFECYCLE = ["run", "lifecycle", "--set", "data.path=text.txt", *FAST]
-CROWN = """
-import sys
-from infra.tracking.client import connect
-connect(sys.argv[1]).set_registered_model_alias("slipway-tiny", "champion", "1")
-"""
 
 
 @pytest.mark.slow
@@ -45,17 +38,27 @@ def test_a_failing_expectation_stops_everything_and_shows_limit_observation_and_
 
 
 @pytest.mark.slow
-def test_a_model_worse_than_the_champion_is_a_candidate_whose_gate_failed(slipway: Slipway, text: Callable[[Path], Path]) -> None:
+@pytest.mark.timeout(600)
+def test_a_model_worse_than_the_champion_is_refused_and_its_rejection_on_record(
+    slipway: Slipway, text: Callable[[Path], Path]
+) -> None:
     text(slipway.folder / "text.txt")
     first = slipway(*LIFECYCLE, "--json")
     assert first.code == 0, first.err
-    subprocess.run([sys.executable, "-c", CROWN, f"sqlite:///{slipway.home}/mlflow.db"], env=slipway.env(), check=True)
-    worse = slipway(*LIFECYCLE, "--set", "training.steps=1")
-    assert worse.code == 0, worse.err
-    assert "models:/slipway-tiny/2; gates failed: not worse than the champion" in worse.out
+    worse = slipway(*LIFECYCLE, "--set", "training.steps=1", "--json")
+    assert worse.code == 3, worse.err
+    error = worse.json()["error"]
+    assert (error["code"], error["where"]) == ("refused", "models:/slipway-tiny/2")
+    assert error["what"].startswith("gates failed: not worse than the champion (+")
+    assert [stage["state"] for stage in worse.json()["stages"]][2:] == ["done", "done", "done", "refused"]
     shown = slipway("models", "show", "models:/slipway-tiny/2", "--json").json()
-    assert shown["tags"]["gates"] == "failed"
+    assert (shown["tags"]["gates"], shown["tags"]["review.status"]) == ("failed", "rejected")
     assert "**failed**: not worse than the champion (+" in shown["description"]
     assert "| the champion |" in shown["description"]
     champion = slipway("models", "show", "models:/slipway-tiny@champion", "--json").json()
     assert champion["version"] == 1
+    decided = slipway("ledger", "show", "--json").json()["entries"]
+    assert [(entry["action"], entry["who"]) for entry in decided] == [
+        ("approve", "policy:automatic"),
+        ("reject", "policy:automatic"),
+    ]

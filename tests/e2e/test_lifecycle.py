@@ -53,7 +53,8 @@ def lived(tmp_path_factory: pytest.TempPathFactory, text: Callable[[Path], Path]
 
 def test_the_document_holds_what_programs_rely_on(lived: tuple[Slipway, Finished]) -> None:
     document = lived[1].json()
-    assert [stage["stage"] for stage in document["stages"]] == ["validate-data", "prepare-data", "pretrain", "evaluate", "register"]
+    stages = ["validate-data", "prepare-data", "pretrain", "evaluate", "register", "release"]
+    assert [stage["stage"] for stage in document["stages"]] == stages
     assert {stage["state"] for stage in document["stages"]} == {"done"}
     assert document["model"] == "models:/slipway-tiny/1"
     assert document["attempts"] == 1
@@ -91,7 +92,8 @@ def test_a_plan_says_what_would_run_and_why_and_changes_nothing(lived: tuple[Sli
     plan = slipway(*LIFECYCLE, "--set", "training.steps=13", "--plan")
     lines = [line for line in plan.out.splitlines() if not line.startswith(" ")]  # further reasons stand indented below
     assert plan.code == 0, plan.err
-    assert [line.split()[0] for line in lines] == ["validate-data", "prepare-data", "pretrain", "evaluate", "register"]
+    stages = ["validate-data", "prepare-data", "pretrain", "evaluate", "register", "release"]
+    assert [line.split()[0] for line in lines] == stages
     assert "would run  settings.training.steps: 12 -> 13" in lines[2]
     assert "after pretrain" in lines[3]
     assert slipway.contents() == before
@@ -151,6 +153,7 @@ def test_a_registered_model_takes_the_place_of_pretraining(lived: tuple[Slipway,
         "prepare-data",
         "evaluate",
         "register",
+        "release",
     ]
 
 

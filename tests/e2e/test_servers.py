@@ -52,6 +52,7 @@ def test_a_run_beside_up_is_in_prefect_and_in_mlflow_and_answers_behind_the_serv
             "pretrain",
             "evaluate",
             "register",
+            "release",
         }
         looked = subprocess.run(
             [sys.executable, "-c", LOOK, urls["mlflow"]], env=slipway.env(), capture_output=True, text=True, check=False
@@ -68,7 +69,7 @@ def test_a_run_beside_up_is_in_prefect_and_in_mlflow_and_answers_behind_the_serv
         assert states == ["Completed", "Completed"]  # a run that reused everything is on record too
     finally:
         down = slipway("down", "--json")
-    assert down.json()["stopped"] == ["prefect", "mlflow"]
+    assert down.json()["stopped"] == ["prefect", "mlflow", "worker"]
     alone = slipway("models", "list", "--json")  # what the server wrote is there without it
     assert [model["model"] for model in alone.json()["models"]] == ["models:/slipway-tiny/1"]
 

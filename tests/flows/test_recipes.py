@@ -6,15 +6,43 @@ import pytest
 
 from flows.catalog import FLOWS
 from flows.recipes.loading import load_recipe, preset_names
-from flows.recipes.recipes import EvaluateRecipe, LifecycleRecipe, PrepareDataRecipe, PretrainRecipe
+from flows.recipes.recipes import (
+    EvaluateRecipe,
+    FinetuneClassifyRecipe,
+    LifecycleRecipe,
+    PrepareDataRecipe,
+    PretrainRecipe,
+    ReviewRecipe,
+)
 from infra.store.errors import InputError
+
+# What no preset can say: which version is meant, and what a person thinks of it.
+SAID = {
+    "release": ["model=models:/ship/1"],
+    "review": ["model=models:/ship/1", "decision=approve", "reason=reads well"],
+    "deploy": ["model=models:/ship@champion"],
+    "adapt": ["base=models:/ship@champion", "classify.data.path=mail.csv"],
+}
 
 
 @pytest.mark.parametrize("flow", FLOWS)
 @pytest.mark.parametrize("preset", preset_names())
 def test_every_preset_serves_every_flow(flow: str, preset: str) -> None:
-    recipe = load_recipe(FLOWS[flow].recipe, preset)
+    recipe = load_recipe(FLOWS[flow].recipe, preset, SAID.get(flow, []))
     assert recipe.problems() == []
+
+
+def test_a_decision_without_a_version_or_a_reason_is_no_recipe() -> None:
+    with pytest.raises(InputError, match="model is missing") as raised:
+        load_recipe(ReviewRecipe, "tiny", ["decision=approve", "reason=' '"])
+    assert "reason is ' '" in raised.value.what
+
+
+def test_reviewers_that_nobody_would_ask_are_a_mistake() -> None:
+    with pytest.raises(InputError, match="release.policy is automatic: nobody would ask them"):
+        load_recipe(LifecycleRecipe, "tiny", ["release.reviewers=[ann]"])
+    named = load_recipe(LifecycleRecipe, "tiny", ["release.reviewers=[ann]", "release.policy=named"])
+    assert named.release.reviewers == ("ann",)
 
 
 def test_a_preset_says_the_same_to_pretrain_and_to_the_lifecycle() -> None:
@@ -56,6 +84,21 @@ def test_a_key_in_the_wrong_section_is_found() -> None:
         load_recipe(LifecycleRecipe, "tiny", ["data.batch_size=3"])
 
 
+def test_a_key_of_its_own_section_is_the_nearest_one() -> None:
+    with pytest.raises(InputError, match=r"classify\.trainin\.epochs, the nearest known one is classify\.training\.epochs"):
+        load_recipe(LifecycleRecipe, "tiny", ["classify.trainin.epochs=3"])
+
+
+def test_classifying_needs_texts_and_the_last_way_to_say_how_long_counts_there_too(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"classify\.data\.path is empty"):
+        load_recipe(FinetuneClassifyRecipe, "tiny", ["classify.data.path="])
+    training = load_recipe(FinetuneClassifyRecipe, "tiny", ["classify.training.steps=7"]).classify.training
+    assert (training.steps, training.epochs) == (7, 0.0)
+    (tmp_path / "my.yaml").write_text("data:\n  path: text.txt\n")
+    assert load_recipe(LifecycleRecipe, str(tmp_path / "my.yaml")).classify.data.path == ""
+    assert load_recipe(FinetuneClassifyRecipe, str(tmp_path / "my.yaml")).classify.data.path == "python-stdlib"
+
+
 def test_all_problems_of_values_are_reported_at_once() -> None:
     settings = ["training.steps=1", "training.warmup_share=0.9", "training.workers=3", "training.batch_size=8"]
     with pytest.raises(InputError) as caught:
@@ -86,7 +129,7 @@ def test_a_recipe_that_is_not_there_names_the_presets() -> None:
         load_recipe(LifecycleRecipe, "tinny")
 
 
-@pytest.mark.parametrize("recipe", [PrepareDataRecipe, PretrainRecipe, EvaluateRecipe, LifecycleRecipe])
+@pytest.mark.parametrize("recipe", [PrepareDataRecipe, PretrainRecipe, FinetuneClassifyRecipe, EvaluateRecipe, LifecycleRecipe])
 def test_the_form_explains_every_field_and_shows_its_bounds(recipe: type[LifecycleRecipe]) -> None:
     schema = recipe.model_json_schema()
     for name, section in schema["$defs"].items():

@@ -22,7 +22,7 @@ def checkpoint(store: FolderStore, folder: Path, step: int) -> str:
     for number in range(1, step + 1):
         history.add(done(number))
         if number == 2:
-            history.add_validation(Validated(2, 8.0, 2.5))
+            history.add_validation(Validated(2, 8.0, "bits_per_byte", 2.5))
     folder.mkdir()
     history.write(folder / FILE)
     return publish(store, f"runs/pretrain-a-1/checkpoints/step-{step:08d}", folder, {}).prefix
@@ -43,7 +43,7 @@ def test_a_run_that_goes_on_for_a_killed_one_has_the_steps_before_it(store: Fold
     tell = Curve(spool, store.url)
     tell(Resumed(4, checkpoint(store, tmp_path / "checkpoint", 4)))
     tell(done(5))
-    tell(Validated(5, 5.0, 2.0))
+    tell(Validated(5, 5.0, "bits_per_byte", 2.0))
     assert curve(spool, "loss") == [(step, 10.0 - step) for step in range(1, 6)]
     assert curve(spool, "validation_bits_per_byte") == [(2, 2.5), (5, 2.0)]
 
@@ -56,7 +56,7 @@ def test_steps_that_a_killed_worker_took_with_it_are_there_and_those_told_again_
     tell(Resumed(4, checkpoint(store, tmp_path / "first", 4)))
     for step in (5, 6):
         tell(done(step))
-    tell(Validated(6, 4.0, 1.5))
+    tell(Validated(6, 4.0, "bits_per_byte", 1.5))
     tell(Resumed(4, checkpoint(store, tmp_path / "again", 4)))  # killed again, after 6
     for step in (5, 6, 7):
         tell(done(step))
@@ -71,5 +71,5 @@ def test_a_validation_that_did_not_arrive_is_told_when_it_is_made_again(store: F
     tell(Resumed(4, checkpoint(store, tmp_path / "checkpoint", 4)))
     for step in (5, 6):
         tell(done(step))
-    tell(Validated(6, 4.0, 1.5))
+    tell(Validated(6, 4.0, "bits_per_byte", 1.5))
     assert curve(spool, "validation_bits_per_byte") == [(6, 1.5)]

@@ -21,7 +21,7 @@ with Terminal() as terminal:
     for step in range(1, 5):
         terminal(events.StepDone(step, 8, 3.25, 512, 512 * step, 1e-3, 0.5, 0.25))
         time.sleep(0.2)
-    terminal(events.Validated(4, 3.0, 2.125))
+    terminal(events.Validated(4, 3.0, "bits_per_byte", 2.125))
     terminal(events.Noted("[red] is no markup here"))
     terminal.done()
 """

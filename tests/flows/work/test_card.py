@@ -5,6 +5,7 @@ from typing import Any
 from flows.work.card import card, one_line
 
 EVIDENCE: dict[str, Any] = {
+    "kind": "base",
     "bits_per_byte": {
         "model": {"value": 2.0, "low": 1.95, "high": 2.05, "n": 40},
         "ngram": {"value": 2.2, "low": 2.1, "high": 2.3, "n": 40},
@@ -25,6 +26,48 @@ def test_the_card_shows_scores_beside_their_rivals_and_a_failed_gate() -> None:
     assert "- run: `pretrain-a-1`" in text
     assert "- text: a.txt, sha256 `0123456789ab`" in text
     assert "- **Return the** first line" in text
+
+
+def test_the_card_of_a_classifier_shows_its_rivals_each_label_and_where_it_errs() -> None:
+    def value(of: float) -> dict[str, Any]:
+        return {"value": of, "low": of - 0.05, "high": of + 0.05, "n": 351}
+
+    evidence = {
+        "kind": "classifier",
+        "accuracy": {"model": value(0.8), "tfidf": value(0.83), "majority": value(0.2)},
+        "macro_f1": {"model": value(0.79), "tfidf": value(0.82), "majority": value(0.03)},
+        "classes": [{"label": "numbers", "rows": 16, "predicted": 15, "precision": 0.9, "recall": 0.85, "f1": 0.874}],
+        "gates": [{"name": "better than the most frequent label", "observed": "+0.6000 [+0.5500, +0.6500]", "passed": True}],
+        "mistakes": [{"text": "Return\n  it", "label": "numbers", "taken_for": "concurrency", "probability": 0.97}],
+    }
+    text = card("parts", evidence, {"base": "0123", "examples": "4567"})
+    assert "**0.800 accuracy** on 351 held-out texts (95 % interval 0.750 to 0.850)." in text
+    assert "| TF-IDF with logistic regression | 0.830 | 0.820 |" in text
+    assert "| numbers | 16 | 0.90 | 0.85 | 0.87 |" in text
+    assert "- passed: better than the most frequent label (+0.6000 [+0.5500, +0.6500])" in text
+    assert "- finetuned from: `0123`" in text
+    assert "- numbers, taken for concurrency (0.97): Return it" in text
+
+
+def test_the_card_of_an_assistant_shows_what_finetuning_gained_and_what_it_says() -> None:
+    def value(of: float) -> dict[str, Any]:
+        return {"value": of, "low": of - 0.05, "high": of + 0.05, "n": 292}
+
+    evidence = {
+        "kind": "assistant",
+        "bits_per_byte": {"model": value(1.6), "base": value(2.0), "champion": value(1.7)},
+        "choice": {name: {"answer": value(share), "question": value(0.55)} for name, share in (("model", 0.85), ("base", 0.51))},
+        "ends_by_itself": {**value(0.94), "n": 32, "min_words": 8},
+        "gates": [{"name": "answers end by themselves", "observed": "0.938 [0.799, 0.983] of 32", "passed": True}],
+        "samples": [{"prompt": "What is\n`a`?", "text": "A thing.\n"}],
+    }
+    text = card("helper", evidence, {"base": "0123"})
+    assert "**1.600 bits per byte of answers** to 292 held-out questions (95 % interval 1.550 to 1.650)." in text
+    for row in ("| this model | 1.600 | 85% |", "| the model it was finetuned from | 2.000 | 51% |", "| the champion | 1.700 |  |"):
+        assert row in text
+    assert "byte for byte: 55%" in text
+    assert "with 8 words or more: 94% of 32" in text
+    assert "- **What is `a`?** A thing." in text
 
 
 def test_hundreds_of_files_are_counted_and_not_listed() -> None:

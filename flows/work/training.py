@@ -1,0 +1,54 @@
+"""What the works of every training share: here or on Ray, its numerics, its curve, its last checkpoint."""
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from flows.pipeline.stage import Job
+from infra.plots import loss_curve
+from infra.store.manifest import Thing
+from llm.events import Observer
+from llm.training.history import History
+from llm.training.job import TrainingJob
+from llm.training.numerics import Numerics
+from llm.training.resume import newest
+from llm.training.topology import Topology
+
+J = TypeVar("J", bound=TrainingJob)
+_MEASURED = {"bits_per_byte": "Held-out text, bits per byte", "accuracy": "Held-out texts, accuracy"}
+
+
+def begun(job: Job, precision: Any, stage: str) -> tuple[Thing | None, Numerics]:
+    """The checkpoint that an earlier attempt left, if any, and its numerics; else those that suit this machine."""
+    start = newest(job.store, (*job.earlier_runs, job.run))
+    return start, Numerics.recorded(start.facts["numerics"], stage) if start else Numerics.decide(precision)
+
+
+def run_training(job: Job, train: Callable[[J, Observer, Topology], History], plan: J, workers: int) -> History:
+    """`train(plan, ...)` in this process, or on so many Ray workers."""
+    if not workers:
+        return train(plan, job.observe, Topology())
+    from infra.cluster import connect  # Ray costs seconds, and nothing without workers needs it
+    from llm.training.distributed import train_on_workers
+
+    with connect(job.settings.ray_address, cpus=workers, home=job.settings.home):
+        return train_on_workers(train, plan, workers, job.observe, embedded=job.settings.ray_address is None)
+
+
+def publish_metrics(job: Job, history: History, measure: str) -> str:
+    """`metrics.parquet`, a row a step, and the curve as a picture for the run's page. Returns the file's path."""
+    table, picture = job.scratch / "metrics.parquet", job.scratch / "loss-curve.png"
+    history.write(table)
+    steps, losses = zip(*history.series("loss"), strict=True)
+    validation = list(history.series(f"validation_{measure}"))
+    loss_curve(steps, losses, picture, validation=validation, references={}, title=job.run, measured=_MEASURED[measure])
+    job.store.put_file(f"runs/{job.run}/artifacts/{picture.name}", picture)
+    name = f"runs/{job.run}/{table.name}"
+    job.store.put_file(name, table)
+    return str(job.store.get_file(name))
+
+
+def last_checkpoint(job: Job) -> Thing:
+    """What the training left, so that it does not matter which process trained."""
+    checkpoint = newest(job.store, (*job.earlier_runs, job.run))
+    assert checkpoint is not None, "training ends with a checkpoint"
+    return checkpoint

@@ -1,0 +1,83 @@
+"""Labelled texts are judged before they are split, and those that cannot teach anything are refused with rows that show why."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from flows.pipeline.stage import Job, Outcome
+from flows.stages import prepare_classification
+from flows.work.prepare_classification import work
+from infra.settings import Settings
+from infra.store.errors import RefusedError
+from infra.store.folder import FolderStore
+from llm.data.classification import read_examples
+from llm.data.config import ClassificationData, DataConfig
+from llm.events import Event, Noted, Tabled
+
+Rows = list[tuple[str, str]]
+Prepare = Callable[[Rows, list[Event]], Outcome]
+
+
+@pytest.fixture
+def prepare(store: FolderStore, tmp_path: Path) -> Prepare:
+    """Runs the work of the stage on rows of (text, label); what it says goes into the list."""
+
+    def run(rows: Rows, events: list[Event]) -> Outcome:
+        path = tmp_path / "mail.jsonl"
+        path.write_text("".join(json.dumps({"text": text, "label": label}) + "\n" for text, label in rows))
+        stage = prepare_classification(ClassificationData(path=str(path)), DataConfig())
+        scratch = tmp_path / "scratch"
+        scratch.mkdir()
+        job = Job(
+            store=store,
+            settings=Settings(),
+            key=stage.key(),
+            attempt=1,
+            run="prepare-classification-1",
+            earlier_runs=(),
+            inputs={},
+            scratch=scratch,
+            observe=events.append,
+            still_ours=lambda: None,
+        )
+        return work(job, stage.settings)
+
+    return run
+
+
+def good(n: int = 60) -> Rows:
+    return [(f"a letter, number {i}", "ham" if i % 2 else "spam") for i in range(n)]
+
+
+def test_what_is_left_out_is_said_and_counted(prepare: Prepare) -> None:
+    events = list[Event]()
+    torn = [("You won", "spam"), ("you  WON", "ham")]
+    outcome = prepare([*good(200), ("A letter, number 3", "ham"), *torn], events)
+    assert outcome.result == {"rows": 200, "labels": 2, "test_rows": 20, "duplicates": 1, "conflicts": 2, "expectations": 7}
+    said = [event.message for event in events if isinstance(event, Noted)]
+    assert "left out, since an earlier row has the same text: 1" in said
+    assert "left out, since their text has another label elsewhere: 2" in said
+    (table,) = [event for event in events if isinstance(event, Tabled)]
+    assert table.rows == (("mail.jsonl:202", "spam", "You won"), ("mail.jsonl:203", "ham", "you WON"))
+    dataset = outcome.outputs["examples"]
+    assert len(read_examples(dataset, "train")) == 160
+    assert dataset.facts["sources"][0]["name"] == "mail.jsonl"
+    assert dataset.facts["validation"]["passed"] is True
+
+
+def test_texts_that_cannot_teach_anything_are_refused_with_the_rows_that_show_it(prepare: Prepare, store: FolderStore) -> None:
+    events = list[Event]()
+    with pytest.raises(RefusedError) as caught:
+        prepare([*good(40), (" ", "ham"), ("rare", "rare"), *[("You won", "spam"), ("you won", "ham")] * 2], events)
+    error = caught.value
+    assert error.what == (
+        "3 of 7 expectations failed: rows of the rarest label, share of empty documents, share of rows whose text has two labels"
+    )
+    assert error.where == "prepare-classification"
+    assert "--set classify.data.expectations.NAME=VALUE" in error.mend
+    _, shown = [event for event in events if isinstance(event, Tabled)]
+    assert ("rows of the rarest label", "mail.jsonl:42: rare: rare") in shown.rows
+    assert ("share of empty documents", "mail.jsonl:41: ham:  ") in shown.rows
+    assert not list(store.list("datasets"))
