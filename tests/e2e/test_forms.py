@@ -131,7 +131,8 @@ def test_the_lifecycle_is_started_from_its_form_and_registers_a_version(up: Up) 
 
 def test_a_version_that_waits_for_a_person_is_approved_in_the_form_and_the_lifecycle_goes_on(up: Up) -> None:
     recipe = up.recipe("lifecycle", 12)
-    recipe["registration"]["name"], recipe["release"]["policy"] = "reviewed", "named"
+    recipe["registration"] |= {"name": "reviewed", "target": "local"}
+    recipe["release"]["policy"] = "named"
     waiting = up.wait(up.start("lifecycle", recipe), "AwaitingReview", seconds=240)
     assert waiting["state"]["type"] == "COMPLETED"  # nothing failed
     assert "models:/reviewed/1" in waiting["state"]["message"]
@@ -144,10 +145,13 @@ def test_a_version_that_waits_for_a_person_is_approved_in_the_form_and_the_lifec
     form.fill("reads well", "Reason")
     form.fill("Ann of the quay", "Your name")
     up.pages.wait_for_state(form.start(), "Completed", seconds=120)
-    (entry,) = up.slipway("ledger", "show", "--json").json()["entries"]
+    entries = up.slipway("ledger", "show", "--json").json()["entries"]
+    (entry,) = [each for each in entries if each["subject"]["model"] == "models:/reviewed/1"]
     assert (entry["action"], entry["who"], entry["why"]) == ("approve", "Ann of the quay", "reads well")
     goes_on = up.wait(up.start("lifecycle", recipe), "Completed", seconds=120)
-    assert goes_on["state"]["message"].endswith("register reused; release done")
+    assert goes_on["state"]["message"].endswith("register reused; release done; deploy done")
+    (target,) = up.slipway("status", "--json").json()["targets"]
+    assert (target["state"], target["model"]) == ("serving", "models:/reviewed/1"), "it outlives the run that deployed it"
     assert "champion" in up.slipway("models", "show", "models:/reviewed/1", "--json").json()["aliases"]
 
 

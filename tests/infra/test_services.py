@@ -274,7 +274,7 @@ def test_the_real_servers_come_up_heal_and_go(settings: Settings) -> None:
         done = subprocess.run(
             [sys.executable, "-c", "from flows.cli import main; main()", *words], capture_output=True, text=True, check=False
         )
-        assert done.returncode == 0, done.stderr
+        assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
     names = [*NAMES, "worker"]
