@@ -194,6 +194,10 @@ def test_after_kill_9_no_server_is_left_and_the_next_command_says_the_run_crashe
     killed = drive(home, "sleep")
     assert killed.stdout is not None
     server = int(json.loads(killed.stdout.readline())["server"])
+    deadline = time.monotonic() + 60
+    while "RUNNING" not in [state for state, _ in states(home, "task_run")]:  # states of tasks reach the server as events
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
     try:
         killed.kill()
         killed.communicate()
