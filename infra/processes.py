@@ -113,6 +113,17 @@ def family(process: Process) -> list[psutil.Process]:
         return []
 
 
+def resident(processes: Iterable[psutil.Process]) -> int:
+    """Bytes of memory that they hold together; those that are gone hold none."""
+    total = 0
+    for process in processes:
+        try:
+            total += process.memory_info().rss
+        except psutil.Error:
+            continue
+    return total
+
+
 def stop(processes: Iterable[psutil.Process], grace: float = 5.0) -> int:
     """Ends them: SIGTERM to all, and after `grace` seconds SIGKILL to those still there. Returns how many there were.
 
@@ -134,17 +145,36 @@ def reserve_port(preferred: int = 0) -> socket.socket:
     It does not listen, so on Linux a server with SO_REUSEADDR, which is asyncio's default, may take the port up meanwhile, and
     nobody who asks for just any port gets it. Elsewhere close it before the server starts.
     """
-    held = socket.socket()
+    held = _Held()
     held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        if preferred and answers(preferred):
-            raise OSError  # also a listener on every address counts as taken
+        if preferred:
+            held.claim(preferred)
+            if answers(preferred):
+                raise OSError  # also a listener on every address counts as taken
         held.bind((LOOPBACK, preferred))
     except OSError:
         held.bind((LOOPBACK, 0))
     if sys.platform != "linux":
         held.close()
     return held
+
+
+class _Held(socket.socket):
+    """With SO_REUSEADDR two may bind a port on which nobody listens yet: a name that only one can have keeps the second away."""
+
+    _name: socket.socket | None = None
+
+    def claim(self, port: int) -> None:
+        """Raises OSError when somebody else on this machine holds the port. The kernel frees the name with its holder."""
+        if sys.platform == "linux":
+            self._name = socket.socket(socket.AF_UNIX)
+            self._name.bind(f"\0slipway-port-{port}")
+
+    def close(self) -> None:
+        if self._name is not None:
+            self._name.close()
+        super().close()
 
 
 def free_port() -> int:

@@ -131,5 +131,16 @@ def test_a_reserved_port_goes_to_nobody_but_our_server() -> None:
                 assert other.getsockname()[1] != port
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a port cannot be held and be taken up")
+def test_of_two_who_reserve_a_port_on_which_nobody_listens_yet_one_gets_it() -> None:
+    with reserve_port() as free:
+        port = free.getsockname()[1]
+    with reserve_port(port) as first, reserve_port(port) as second:
+        assert first.getsockname()[1] == port
+        assert second.getsockname()[1] != port
+    with reserve_port(port) as again:
+        assert again.getsockname()[1] == port
+
+
 def test_a_process_without_a_start_time_is_never_alive() -> None:
     assert not is_alive(Process(os.getpid(), "", ""))
