@@ -40,9 +40,7 @@ def work(job: Job, settings: Labelling) -> Outcome:
         "empty": len(found.empty),
         "duplicates": len(found.duplicates),
         "conflicts": len(found.conflicts),
-        "sources": [{"name": file.name, "sha256": file.sha256, "bytes": file.bytes} for file in source.files],
-        "licence": source.licence,
-        "interpreter": source.interpreter,
+        **source.facts(),
         "validation": report.document(),
     }
     version = content_version(describe(folder))
@@ -55,6 +53,7 @@ def work(job: Job, settings: Labelling) -> Outcome:
         "duplicates": len(found.duplicates),
         "conflicts": len(found.conflicts),
         "expectations": len(report.rows),
+        "source_path": source.path,
     }
     return Outcome({"examples": examples}, result)
 

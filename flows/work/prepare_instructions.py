@@ -35,10 +35,7 @@ def work(job: Job, settings: Asking) -> Outcome:
         "invalid": len(found.wrong),
         "duplicates": found.duplicates,
         "seen": found.seen,
-        "source": {"kind": source.kind, "version": source.version, "summary": source.summary},
-        "sources": [{"name": file.name, "sha256": file.sha256, "bytes": file.bytes} for file in source.files],
-        "licence": source.licence,
-        "interpreter": source.interpreter,
+        **source.facts(),
         "validation": report.document(),
     }
     version = content_version(describe(folder))
@@ -51,6 +48,7 @@ def work(job: Job, settings: Asking) -> Outcome:
         "duplicates": found.duplicates,
         "seen": found.seen,
         "expectations": len(report.rows),
+        "source_path": source.path,
     }
     return Outcome({"examples": examples}, result)
 

@@ -72,10 +72,7 @@ def corpus_facts(name: str, source: SourceVersion, stats: CorpusStats, validatio
         "kind": "corpus",
         "name": name,
         **asdict(stats),
-        "source": {"kind": source.kind, "version": source.version, "summary": source.summary},
-        "sources": [{"name": file.name, "sha256": file.sha256, "bytes": file.bytes} for file in source.files],
-        "licence": source.licence,
-        "interpreter": source.interpreter,
+        **source.facts(),
         "validation": dict(validation),
     }
 

@@ -1,7 +1,7 @@
 """Where instructions come from, a user's file or what every Python carries: looked at first; then gathered and split."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -62,9 +62,9 @@ def inspect_instructions(data: InstructionDataConfig, corpus: DataConfig) -> Sou
     if data.path == PYTHON_STDLIB:
         found = sources.inspect(PYTHON_STDLIB, corpus)
         version = fingerprint({"source": found.version, "questions": FORMS})[:16]
-        return SourceVersion(found.kind, version, found.files, found.summary, found.licence, found.interpreter)
+        return replace(found, version=version)
     read = _checked(data)
-    return SourceVersion("file", read.version, (read.file,), read.summary)
+    return SourceVersion("file", read.version, (read.file,), read.summary, path=str(read.path.absolute()))
 
 
 def gather(data: InstructionDataConfig, corpus: DataConfig) -> Gathered:

@@ -3,7 +3,7 @@
 import csv
 import gzip
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -36,13 +36,14 @@ def inspect(data: ClassificationData, corpus: DataConfig) -> SourceVersion:
     if data.path == PYTHON_STDLIB:
         found = sources.inspect(PYTHON_STDLIB, corpus)
         version = fingerprint({"source": found.version, "parts": PARTS})[:16]
-        return SourceVersion(found.kind, version, found.files, found.summary, found.licence, found.interpreter)
+        return replace(found, version=version)
     path = _file(data.path)
     checked = read_through(path, path.name, data.text_column, f"{_SECTION}.text_column")
     rows = sum(1 for _ in read_rows(data)) if checked else 0
     if checked is None or not rows:
         raise InputError("empty: it holds no rows", where=str(path), mend="Give a file with a row a text.")
-    return SourceVersion("file", fingerprint({checked.name: checked.sha256})[:16], (checked,), f"{rows:,} rows of {path.name}")
+    version = fingerprint({checked.name: checked.sha256})[:16]
+    return SourceVersion("file", version, (checked,), f"{rows:,} rows of {path.name}", path=str(path.absolute()))
 
 
 def read_rows(data: ClassificationData) -> Iterator[Labelled]:

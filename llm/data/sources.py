@@ -9,7 +9,7 @@ from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Literal
+from typing import Any, Literal
 
 from infra.store.errors import InputError
 from infra.store.fingerprint import fingerprint
@@ -40,6 +40,15 @@ class SourceVersion:
     @property
     def text_bytes(self) -> int:
         return sum(file.text_bytes for file in self.files)
+
+    def facts(self) -> dict[str, Any]:
+        """What the manifest of a dataset says of where it came from; places are no part of it."""
+        return {
+            "source": {"kind": self.kind, "version": self.version, "summary": self.summary},
+            "sources": [{"name": file.name, "sha256": file.sha256, "bytes": file.bytes} for file in self.files],
+            "licence": self.licence,
+            "interpreter": self.interpreter,
+        }
 
 
 def inspect(path: str, config: DataConfig) -> SourceVersion:
@@ -77,8 +86,9 @@ def source_version(hashes: Mapping[str, str], interpreter: str = "") -> str:
 
 
 def source_files(path: str) -> dict[str, Path]:
-    """The supported files at `path` by the names that `inspect` gives them; nothing of them is read. Raises InputError."""
-    return dict(_files(_existing(path))[0])
+    """The file at `path`, or the supported ones in a folder, by the names that `inspect` gives them, unread. Raises InputError."""
+    root = _existing(path)
+    return {root.name: root} if root.is_file() else dict(_files(root)[0])
 
 
 def documents(path: str, config: DataConfig) -> Generator[Document, None, None]:

@@ -96,6 +96,7 @@ def test_the_document_holds_what_programs_rely_on(finetuned: tuple[Slipway, Fini
         "duplicates": 30,
         "conflicts": 0,
         "expectations": 7,
+        "source_path": str(finetuned[0].folder / "ships.jsonl"),
     }
     judged = stages["evaluate-classifier"]
     assert judged["accuracy"]["value"] == 1.0
@@ -120,6 +121,25 @@ def test_the_evidence_says_what_kind_it_is_and_how_the_classifier_answers(finetu
     assert (tags["kind"], tags["headline"], tags["gates"]) == ("classifier", "1.0000 accuracy", "passed")
     assert "bits_per_byte" not in tags
     assert "  test: 9 texts (ship 6, weather 3)" in slipway("data", "show", "ships-classification").out
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_the_rows_at_the_source_are_read_again_and_a_change_is_told(finetuned: tuple[Slipway, Finished]) -> None:
+    slipway, rows = finetuned[0], finetuned[0].folder / "ships.jsonl"
+    before = rows.read_bytes()
+
+    def notes() -> list[str]:
+        done = slipway("explain", "models:/ships/1", "--verify", "--json")
+        assert done.code == 0, done.out
+        return [note for each in done.json()["verification"]["checked"] for note in each["notes"]]
+
+    assert not [note for note in notes() if "at the source" in note or "not read again" in note]
+    rows.write_bytes(before + b"\n")
+    try:
+        assert "at the source, 1 of 1 files changed since they were read, such as ships.jsonl" in notes()
+    finally:
+        rows.write_bytes(before)
 
 
 @pytest.mark.slow

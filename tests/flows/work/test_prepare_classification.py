@@ -51,11 +51,12 @@ def good(n: int = 60) -> Rows:
     return [(f"a letter, number {i}", "ham" if i % 2 else "spam") for i in range(n)]
 
 
-def test_what_is_left_out_is_said_and_counted(prepare: Prepare) -> None:
+def test_what_is_left_out_is_said_and_counted(prepare: Prepare, tmp_path: Path) -> None:
     events = list[Event]()
     torn = [("You won", "spam"), ("you  WON", "ham")]
     outcome = prepare([*good(200), ("A letter, number 3", "ham"), *torn], events)
-    assert outcome.result == {"rows": 200, "labels": 2, "test_rows": 20, "duplicates": 1, "conflicts": 2, "expectations": 7}
+    counted = {"rows": 200, "labels": 2, "test_rows": 20, "duplicates": 1, "conflicts": 2, "expectations": 7}
+    assert outcome.result == {**counted, "source_path": str(tmp_path / "mail.jsonl")}
     said = [event.message for event in events if isinstance(event, Noted)]
     assert "left out, since an earlier row has the same text: 1" in said
     assert "left out, since their text has another label elsewhere: 2" in said
