@@ -6,7 +6,8 @@ from flows import stages
 from flows.deployment import approved
 from flows.pipeline.session import Walked
 from flows.pipeline.tasks import run
-from flows.recipes.recipes import DeployRecipe, ReleaseConfig
+from flows.recipes.recipes import DeployRecipe
+from flows.recipes.sections import ReleaseConfig
 
 
 @flow(

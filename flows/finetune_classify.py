@@ -8,7 +8,8 @@ from flows.pipeline.session import Walked
 from flows.pipeline.stage import Input
 from flows.pipeline.tasks import run
 from flows.pretrain import pretrained
-from flows.recipes.recipes import ClassifyConfig, FinetuneClassifyRecipe, RegistrationConfig
+from flows.recipes.recipes import FinetuneClassifyRecipe
+from flows.recipes.sections import ClassifyConfig, RegistrationConfig
 from llm.data.config import DataConfig
 
 

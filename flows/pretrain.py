@@ -5,7 +5,8 @@ from prefect import flow
 from flows import stages
 from flows.pipeline.session import Walked
 from flows.pipeline.tasks import run
-from flows.recipes.recipes import PrepareDataRecipe, PretrainConfig, PretrainRecipe
+from flows.recipes.recipes import PrepareDataRecipe, PretrainRecipe
+from flows.recipes.sections import PretrainConfig
 
 
 @flow(name="pretrain", description="Pretrain a model from scratch by next-token prediction; goes on where a killed run stopped.")

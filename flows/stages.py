@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from flows import door, served
 from flows.pipeline.session import Walked
 from flows.pipeline.stage import Input, Pending, Reference, Stage
-from flows.recipes.recipes import (
+from flows.recipes.sections import (
     ClassifyEvaluation,
     EvaluationConfig,
     InstructEvaluation,

@@ -17,8 +17,8 @@ def list_models(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Every registered version, by model and the youngest first."""
-    uri = with_services(Settings.load()).tracking_uri
-    versions = [] if _never_used(uri) else Registry(uri).versions()
+    registry = _registry()
+    versions = [] if registry.is_untouched() else registry.versions()
     emit({"models": [_summary(version) for version in versions]}, as_json, lambda: _listing(versions))
 
 
@@ -31,17 +31,16 @@ def show(
         facts = _package(Path(model).expanduser().absolute())
         emit(facts, as_json, lambda: _package_text(facts))
         return
-    uri = with_services(Settings.load()).tracking_uri
-    if _never_used(uri):
+    registry = _registry()
+    if registry.is_untouched():
         raise InputError("no model is registered yet", where=model, mend="`slipway run lifecycle` registers one.")
-    version = Registry(uri).version(model)
+    version = registry.version(model)
     document = _summary(version) | {"mlflow_run_id": version.run_id, "tags": dict(version.tags), "description": version.description}
     emit(document, as_json, lambda: _version_text(version))
 
 
-def _never_used(tracking_uri: str) -> bool:
-    """Whether nothing was ever tracked here: asking would make the database, and reading changes nothing."""
-    return tracking_uri.startswith("sqlite:///") and not Path(tracking_uri.removeprefix("sqlite:///")).exists()
+def _registry() -> Registry:
+    return Registry(with_services(Settings.load()).tracking_uri)
 
 
 def _summary(version: ModelVersion) -> dict[str, Any]:

@@ -38,7 +38,8 @@ def deploy(
     from flows.cli.run import execute
     from flows.launch import plan_flow
     from flows.pipeline.session import SESSION, Session
-    from flows.recipes.recipes import DeployRecipe, RolloutConfig
+    from flows.recipes.recipes import DeployRecipe
+    from flows.recipes.sections import RolloutConfig
     from infra.services import with_services
 
     entry = FLOWS["deploy"]

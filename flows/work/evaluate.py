@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from flows.pipeline.stage import Job, Outcome
-from flows.recipes.recipes import EvaluationConfig
+from flows.recipes.sections import EvaluationConfig
 from flows.work.gates import Gate, champion_gate, ngram_gate
 from infra.plots import loss_curve
 from infra.store.errors import NotFoundError

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from flows.pipeline.stage import Job, Outcome
-from flows.recipes.recipes import InstructEvaluation
+from flows.recipes.sections import InstructEvaluation
 from flows.work.evaluate import hardware
 from flows.work.gates import champion_gate, ends_gate, learnt_gate
 from infra.store.errors import InputError

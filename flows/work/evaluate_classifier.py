@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flows.pipeline.stage import Job, Outcome
-from flows.recipes.recipes import ClassifyEvaluation
+from flows.recipes.sections import ClassifyEvaluation
 from flows.work.evaluate import hardware
 from flows.work.gates import champion_accuracy_gate, majority_gate
 from infra.plots import confusion_matrix

@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from flows.pipeline.stage import Job, Outcome
-from flows.recipes.recipes import PretrainConfig
+from flows.recipes.sections import PretrainConfig
 from flows.work.package import publish_package, write_package
-from flows.work.training import begun, last_checkpoint, publish_metrics, run_training
+from flows.work.training import begun, last_checkpoint, publish_metrics, run_training, training_result
 from infra.store.fingerprint import identity
 from infra.store.manifest import Thing
 from llm.events import Noted
@@ -42,19 +42,8 @@ def work(job: Job, config: PretrainConfig) -> Outcome:
     job.still_ours()
     metrics = publish_metrics(job, history, "bits_per_byte")
     package = _publish_package(job, model, tokens, {"settings": identity(config), "numerics": numerics.document(), "steps": steps})
-    last = history.last_validation
-    result = {
-        "val_loss": last["validation_loss"],
-        "val_bits_per_byte": last["validation_bits_per_byte"],
-        "tokens_per_second": history.tokens_per_second(),
-        "tokens": history.tokens(),
-        "steps": steps,
-        "parameters": model.parameters(),
-        "preset": config.model.preset,
-        "package_uri": package.uri,
-        "metrics_file": metrics,
-        "resumed_from": start.facts["step"] if start else None,
-    }
+    result = training_result(history, "bits_per_byte", start, package, metrics, steps)
+    result |= {"parameters": model.parameters(), "preset": config.model.preset}
     return Outcome({"package": package}, result, numerics.document())
 
 

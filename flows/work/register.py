@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 from flows.pipeline.stage import Job, Outcome
-from flows.recipes.recipes import RegistrationConfig
+from flows.recipes.sections import RegistrationConfig
 from flows.work.card import card
 from infra.registry import Registry
 from infra.tracking.runs import ensure_run

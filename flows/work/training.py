@@ -1,12 +1,12 @@
 """What the works of every training share: here or on Ray, its numerics, its curve, its last checkpoint."""
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from flows.pipeline.stage import Job
 from infra.plots import loss_curve
 from infra.store.manifest import Thing
-from llm.events import Observer
+from llm.events import Measure, Observer
 from llm.training.history import History
 from llm.training.job import TrainingJob
 from llm.training.numerics import Numerics
@@ -14,7 +14,7 @@ from llm.training.resume import newest
 from llm.training.topology import Topology
 
 J = TypeVar("J", bound=TrainingJob)
-_MEASURED = {"bits_per_byte": "Held-out text, bits per byte", "accuracy": "Held-out texts, accuracy"}
+_MEASURED: Final[dict[Measure, str]] = {"bits_per_byte": "Held-out text, bits per byte", "accuracy": "Held-out texts, accuracy"}
 
 
 def begun(job: Job, precision: Any, stage: str) -> tuple[Thing | None, Numerics]:
@@ -34,7 +34,7 @@ def run_training(job: Job, train: Callable[[J, Observer, Topology], History], pl
         return train_on_workers(train, plan, workers, job.observe, embedded=job.settings.ray_address is None)
 
 
-def publish_metrics(job: Job, history: History, measure: str) -> str:
+def publish_metrics(job: Job, history: History, measure: Measure) -> str:
     """`metrics.parquet`, a row a step, and the curve as a picture for the run's page. Returns the file's path."""
     table, picture = job.scratch / "metrics.parquet", job.scratch / "loss-curve.png"
     history.write(table)
@@ -45,6 +45,23 @@ def publish_metrics(job: Job, history: History, measure: str) -> str:
     name = f"runs/{job.run}/{table.name}"
     job.store.put_file(name, table)
     return str(job.store.get_file(name))
+
+
+def training_result(
+    history: History, measure: Measure, start: Thing | None, package: Thing, metrics: str, steps: int
+) -> dict[str, Any]:
+    """What the record of a stage that trained says, whatever was trained."""
+    last = history.last_validation
+    return {
+        "val_loss": last["validation_loss"],
+        f"val_{measure}": last[f"validation_{measure}"],
+        "tokens_per_second": history.tokens_per_second(),
+        "tokens": history.tokens(),
+        "steps": steps,
+        "package_uri": package.uri,
+        "metrics_file": metrics,
+        "resumed_from": start.facts["step"] if start else None,
+    }
 
 
 def last_checkpoint(job: Job) -> Thing:

@@ -17,8 +17,7 @@ def show_verdict(job: Job, report: Report, stage: str, section: str) -> None:
     rows = [(row.expectation, _number(row.observed), row.limit, "yes" if row.passed else "NO") for row in report.rows]
     examples = ["\n".join(row.examples) for row in report.rows]
     with_examples = [(*row, shown) for row, shown in zip(rows, examples, strict=True)]
-    key = "data-validation" if stage == "validate-data" else stage
-    show_table(key, (*_HEAD, "sample rows"), with_examples, "What Great Expectations found in the data")
+    show_table(stage, (*_HEAD, "sample rows"), with_examples, "What Great Expectations found in the data")
     failed = [row for row in report.rows if not row.passed]
     if failed:
         job.observe(Tabled(_HEAD, tuple(rows)))

@@ -28,7 +28,7 @@ def test_a_failing_expectation_stops_everything_and_shows_limit_observation_and_
     assert not list(slipway.home.glob("store/datasets/*"))
     assert not list(slipway.home.glob("store/runs/*"))
     with sqlite3.connect(slipway.home / "prefect/prefect.db") as database:
-        ((shown,),) = database.execute("select data from artifact where key = 'data-validation'").fetchall()
+        ((shown,),) = database.execute("select data from artifact where key = 'validate-data'").fetchall()
     failed = [row for row in json.loads(json.loads(shown)) if row["passed"] == "NO"]
     assert [row["expectation"] for row in failed] == ["bytes of the shortest document"]
     assert failed[0]["limit"] == "at least 100,000"

@@ -16,7 +16,8 @@ from flows.deploy import deploy, release_and_deploy
 from flows.pipeline.records import Record
 from flows.pipeline.session import SESSION, Session, Walked, walk
 from flows.pipeline.stage import Reference, Stage
-from flows.recipes.recipes import DeployRecipe, RegistrationConfig, ReleaseConfig, RolloutConfig
+from flows.recipes.recipes import DeployRecipe
+from flows.recipes.sections import RegistrationConfig, ReleaseConfig, RolloutConfig
 from flows.rollback import rollback
 from flows.work import deploy as deploy_work
 from flows.work import rollback as rollback_work

@@ -13,7 +13,8 @@ from flows.pipeline import session as walking
 from flows.pipeline.session import SESSION, Session, Walked, verdict
 from flows.pipeline.stage import Reference, Stage
 from flows.pipeline.tasks import ended
-from flows.recipes.recipes import ReleaseConfig, ReviewRecipe
+from flows.recipes.recipes import ReviewRecipe
+from flows.recipes.sections import ReleaseConfig
 from infra.registry import ModelVersion
 from infra.store.errors import AwaitingReviewError, RefusedError
 from infra.tracking.client import connect

@@ -20,7 +20,7 @@ from flows.models import missing_version
 from flows.pipeline.records import Record
 from flows.pipeline.session import SESSION, Session, walk
 from flows.pipeline.stage import Stage
-from flows.recipes.recipes import EvaluationConfig, ModelConfig, PretrainConfig, RegistrationConfig, TokenizerConfig
+from flows.recipes.sections import EvaluationConfig, ModelConfig, PretrainConfig, RegistrationConfig, TokenizerConfig
 from infra.ledger import Ledger
 from infra.settings import Settings
 from infra.store import open_store

@@ -1,0 +1,70 @@
+"""What the works of every finetuning share: the training, the package with its origins, the result."""
+
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from flows.pipeline.stage import Job, Outcome
+from flows.work.package import publish_package
+from flows.work.training import begun, last_checkpoint, publish_metrics, run_training, training_result
+from infra.store.fingerprint import identity
+from infra.store.manifest import Thing
+from llm.events import Measure, Noted
+from llm.training.config import FinetuneConfig
+from llm.training.finetune import FinetuneJob, TaskName, finetune
+
+_FROM_EXAMPLES = ("sources", "licence", "interpreter")
+
+
+def finetuned(
+    job: Job,
+    config: FinetuneConfig,
+    task: TaskName,
+    rows: int,
+    *,
+    of: str,
+    measure: Measure,
+    write: Callable[[Thing, Path], None],
+    facts: Mapping[str, Any] = MappingProxyType({}),
+) -> Outcome:
+    """Trains on `rows` examples, `of` which kind in words, and leaves a package and the curve of its run.
+
+    write: puts the model of a checkpoint into a folder. facts: what else belongs into the result.
+    """
+    base, examples = job.inputs["base"], job.inputs["examples"]
+    steps = config.total_steps(rows)
+    start, numerics = begun(job, config.precision, f"finetune-{task}")
+    job.observe(Noted(f"{rows:,} {of}, {steps:,} steps of {config.batch_size}; {numerics.reason}"))
+    plan = FinetuneJob(
+        store_url=job.store.url,
+        base=base.prefix,
+        examples=examples.prefix,
+        run=job.run,
+        earlier_runs=job.earlier_runs,
+        scratch=job.scratch,
+        task=task,
+        training=config,
+        steps=steps,
+        numerics=numerics,
+    )
+    history = run_training(job, finetune, plan, config.workers)
+    job.still_ours()
+    metrics = publish_metrics(job, history, measure)
+    checkpoint, folder = last_checkpoint(job), job.scratch / "package"
+    write(checkpoint, folder)
+    lineage = {
+        "settings": identity(config),
+        "numerics": numerics.document(),
+        "steps": steps,
+        "base": base.version,
+        "base_run": base.prefix,
+        "examples": examples.version,
+        "checkpoint": checkpoint.prefix,
+        **{name: examples.facts[name] for name in _FROM_EXAMPLES},
+    }
+    package = publish_package(job, folder, lineage)
+    shutil.rmtree(folder, ignore_errors=True)
+    result = training_result(history, measure, start, package, metrics, steps) | dict(facts)
+    return Outcome({"package": package}, result, numerics.document())
