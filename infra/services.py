@@ -18,7 +18,7 @@ from typing import Literal
 import psutil
 
 from infra import service_table
-from infra.processes import LOOPBACK, answers, family, in_sessions, last_line, marked, reserve_port, spawn_service, stop
+from infra.processes import LOOPBACK, answers, family, in_sessions, last_line, marked, reserve_port, resident, spawn_service, stop
 from infra.service_table import Service
 from infra.settings import Settings
 from infra.store.errors import SlipwayError
@@ -137,15 +137,15 @@ def _state(home: Path, service: Service, started: Started | None) -> ServiceStat
         if not running:
             return ServiceState(service.name, "not started")
         return ServiceState(
-            service.name, "not answering", pid=running[0].pid, memory=_memory(running), log=log
+            service.name, "not answering", pid=running[0].pid, memory=resident(running), log=log
         )  # its record was lost
     if not is_alive(started.process):
         page, pid = _page(service, started), started.process.pid
-        return ServiceState(service.name, "dead", page, pid, memory=_memory(running) or None, log=log)
+        return ServiceState(service.name, "dead", page, pid, memory=resident(running) or None, log=log)
     works = _works(service, started)
     uptime = time.time() - min((process.create_time() for process in running), default=time.time())
     word: Literal["running", "not answering"] = "running" if works else "not answering"
-    return ServiceState(service.name, word, _page(service, started), started.process.pid, round(uptime, 1), _memory(running), log)
+    return ServiceState(service.name, word, _page(service, started), started.process.pid, round(uptime, 1), resident(running), log)
 
 
 def _page(service: Service, started: Started) -> str | None:
@@ -220,16 +220,6 @@ def _processes(home: Path, service: Service, started: Started | None) -> list[ps
     """The service and all that it started: some children overwrite their mark, and are known by their session."""
     known = {*marked(_mark(home, service)), *(family(started.process) if started else ())}
     return list(known.union(in_sessions({process.pid for process in known})))
-
-
-def _memory(processes: list[psutil.Process]) -> int:
-    total = 0
-    for process in processes:
-        try:
-            total += process.memory_info().rss
-        except psutil.Error:
-            continue
-    return total
 
 
 def _endpoints(found: Mapping[str, Started], started: tuple[str, ...] = ()) -> Endpoints:

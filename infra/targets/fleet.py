@@ -4,8 +4,7 @@ from collections.abc import Collection
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-import psutil
-
+from infra.processes import resident
 from infra.settings import Settings
 from infra.store.errors import SlipwayError
 from infra.store.liveness import is_alive
@@ -62,7 +61,7 @@ def state(target: Target) -> TargetState:
         release.package if release else None,
         _serves(known),
         known.since or None,
-        _memory(running) or None,
+        resident(running) or None,
         why,
         f"{known.rollout.action} of {known.rollout.release.model} ({known.rollout.phase})" if known.rollout else "",
         known.releases[-2].model if len(known.releases) > 1 else None,
@@ -88,16 +87,6 @@ def _word(known: Record) -> tuple[State, str]:
 def _serves(known: Record) -> str | None:
     package = version(known.port, seconds=2.0).get("package") if known.port and not known.stopped else None
     return str(package) if package else None
-
-
-def _memory(processes: list[psutil.Process]) -> int:
-    total = 0
-    for process in processes:
-        try:
-            total += process.memory_info().rss
-        except psutil.Error:
-            continue
-    return total
 
 
 def stop_all(settings: Settings, *, but: Collection[str] = ()) -> list[str]:
