@@ -77,10 +77,11 @@ def short_folder() -> Iterator[Path]:
 @pytest.mark.timeout(240)
 def test_a_cluster_leaves_no_process_and_no_file_and_gives_the_signals_back(tmp_path: Path) -> None:
     handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    others = psutil.Process().children(recursive=True)  # an earlier test may have left Prefect's own server
     for _ in range(2):  # the second one has another token
         with connect(None, cpus=1, home=tmp_path):
             assert ray.get(ray.remote(lambda: "done").remote()) == "done"
-            processes = psutil.Process().children(recursive=True)
+            processes = [child for child in psutil.Process().children(recursive=True) if child not in others]
             (folder,) = folders(tmp_path)
             assert len(processes) > 3
             assert (folder / "session_latest").exists()

@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import threading
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -114,7 +115,13 @@ class Live(Reached):
         self.engine.stop()
         self._server.should_exit = True
         self._thread.join(10)
-        assert not self._thread.is_alive()
+        assert not self._thread.is_alive(), self._where()
+
+    def _where(self) -> str:
+        """Where a server stands that does not end."""
+        frame = sys._current_frames().get(self._thread.ident or 0)
+        connections = [(c, getattr(c, "cycle", None) and vars(c.cycle)) for c in self._server.server_state.connections]
+        return f"{''.join(traceback.format_stack(frame))}\n{connections}\n{self._server.server_state.tasks}"
 
 
 class Scripted(Llama):
