@@ -35,7 +35,7 @@ def finetuned(
     """
     base, examples = job.inputs["base"], job.inputs["examples"]
     steps = config.total_steps(rows)
-    start, numerics = begun(job, config.precision, f"finetune-{task}")
+    start, numerics = begun(job, config, f"finetune-{task}")
     job.observe(Noted(f"{rows:,} {of}, {steps:,} steps of {config.batch_size}; {numerics.reason}"))
     plan = FinetuneJob(
         store_url=job.store.url,

@@ -7,6 +7,7 @@ from flows.pipeline.stage import Job
 from infra.plots import loss_curve
 from infra.store.manifest import Thing
 from llm.events import Measure, Observer
+from llm.training.config import FinetuneConfig, TrainingConfig
 from llm.training.history import History
 from llm.training.job import TrainingJob
 from llm.training.numerics import Numerics
@@ -17,10 +18,12 @@ J = TypeVar("J", bound=TrainingJob)
 _MEASURED: Final[dict[Measure, str]] = {"bits_per_byte": "Held-out text, bits per byte", "accuracy": "Held-out texts, accuracy"}
 
 
-def begun(job: Job, precision: Any, stage: str) -> tuple[Thing | None, Numerics]:
+def begun(job: Job, training: TrainingConfig | FinetuneConfig, stage: str) -> tuple[Thing | None, Numerics]:
     """The checkpoint that an earlier attempt left, if any, and its numerics; else those that suit this machine."""
     start = newest(job.store, (*job.earlier_runs, job.run))
-    return start, Numerics.recorded(start.facts["numerics"], stage) if start else Numerics.decide(precision)
+    if start:
+        return start, Numerics.recorded(start.facts["numerics"], stage)
+    return start, Numerics.decide(training.precision, training.optimizer)
 
 
 def run_training(job: Job, train: Callable[[J, Observer, Topology], History], plan: J, workers: int) -> History:

@@ -7,6 +7,9 @@ from infra.store.errors import InputError
 from infra.store.fingerprint import RUNTIME
 from llm.config import Bounds, out_of_bounds
 
+OptimizerName = Literal["adamw", "muon"]
+ScheduleName = Literal["warmup-stable-decay", "cosine", "constant"]
+
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingConfig:
@@ -26,14 +29,18 @@ class TrainingConfig:
     """Tokens in one row: the longest context the model learns to use."""
     seed: Annotated[int, Bounds(ge=0)] = 1
     """Decides the initial weights and the order of the data."""
+    optimizer: OptimizerName = "adamw"
+    """adamw, or muon: Muon on the matrices of the blocks, AdamW on the rest. Both take the same learning rate."""
+    schedule: ScheduleName = "warmup-stable-decay"
+    """How the learning rate goes after warm-up: level and then down to nearly 0, down along a cosine, or level to the end."""
     learning_rate: Annotated[float, Bounds(gt=0)] = 1e-3
     """The highest learning rate, after warm-up."""
     warmup_share: Annotated[float, Bounds(ge=0, lt=1)] = 0.03
     """Share of the steps in which the learning rate rises from 0."""
     decay_share: Annotated[float, Bounds(ge=0, le=1)] = 0.5
-    """Share of the steps, at the end, in which the learning rate falls to nearly 0 (warmup-stable-decay)."""
+    """Share of the steps, at the end, in which the learning rate falls to nearly 0; warmup-stable-decay alone reads it."""
     weight_decay: Annotated[float, Bounds(ge=0)] = 0.1
-    """AdamW's decoupled weight decay, on matrices alone."""
+    """Decoupled weight decay, on matrices alone."""
     gradient_clip: Annotated[float, Bounds(ge=0)] = 1.0
     """Longest gradient of an update; longer ones are scaled down to it. 0 switches it off."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
@@ -88,14 +95,18 @@ class FinetuneConfig:
     """Tokens of an example at most; a longer text is cut off, a longer chat left out. 0: as many as the base model reads."""
     seed: Annotated[int, Bounds(ge=0)] = 1
     """Decides the order of the examples, and the weights that the base model has not."""
+    optimizer: OptimizerName = "adamw"
+    """adamw, or muon: Muon on the matrices of the blocks, AdamW on the rest. Both take the same learning rate."""
+    schedule: ScheduleName = "warmup-stable-decay"
+    """How the learning rate goes after warm-up: level and then down to nearly 0, down along a cosine, or level to the end."""
     learning_rate: Annotated[float, Bounds(gt=0)] = 3e-4
     """The highest learning rate, after warm-up."""
     warmup_share: Annotated[float, Bounds(ge=0, lt=1)] = 0.1
     """Share of the steps in which the learning rate rises from 0."""
     decay_share: Annotated[float, Bounds(ge=0, le=1)] = 0.9
-    """Share of the steps, at the end, in which the learning rate falls to nearly 0."""
+    """Share of the steps, at the end, in which the learning rate falls to nearly 0; warmup-stable-decay alone reads it."""
     weight_decay: Annotated[float, Bounds(ge=0)] = 0.1
-    """AdamW's decoupled weight decay, on matrices alone."""
+    """Decoupled weight decay, on matrices alone."""
     gradient_clip: Annotated[float, Bounds(ge=0)] = 1.0
     """Longest gradient of an update; longer ones are scaled down to it. 0 switches it off."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"

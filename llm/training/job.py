@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from llm.training.config import ScheduleName
+
 if TYPE_CHECKING:
     from llm.training.numerics import Numerics
 
@@ -12,6 +14,8 @@ class LoopConfig(Protocol):
 
     @property
     def batch_size(self) -> int: ...
+    @property
+    def schedule(self) -> ScheduleName: ...
     @property
     def learning_rate(self) -> float: ...
     @property

@@ -17,9 +17,9 @@ from llm.training.checkpoints import Checkpoints, restore
 from llm.training.history import History
 from llm.training.job import TrainingJob
 from llm.training.numerics import Numerics
-from llm.training.optimizers import AdamW
+from llm.training.optimizers import make_optimizer
 from llm.training.resume import newest
-from llm.training.schedules import warmup_stable_decay
+from llm.training.schedules import learning_rate
 from llm.training.step import Objective, train_step
 from llm.training.topology import Topology
 
@@ -67,7 +67,7 @@ def train(work: Work, job: TrainingJob, *, topology: Topology, observe: Observer
     start = newest(store, (*job.earlier_runs, job.run))
     observe = observe if topology.leads else ignore
     model = work.model
-    optimizer = AdamW(model.named_parameters(), weight_decay=config.weight_decay)
+    optimizer = make_optimizer(numerics.optimizer, model, weight_decay=config.weight_decay)
     state = {
         **{f"model.{name}": value for name, value in model.state_dict().items()},
         **{f"optimizer.{name}": value for name, value in optimizer.state().items()},
@@ -82,8 +82,13 @@ def train(work: Work, job: TrainingJob, *, topology: Topology, observe: Observer
         before = time.perf_counter()
         tokens = work.order.tokens(step)
         mine = work.order.starts(step)[topology.rank * share : (topology.rank + 1) * share]
-        rate = warmup_stable_decay(
-            step, steps, peak=config.learning_rate, warmup_share=config.warmup_share, decay_share=config.decay_share
+        rate = learning_rate(
+            config.schedule,
+            step,
+            steps,
+            peak=config.learning_rate,
+            warmup_share=config.warmup_share,
+            decay_share=config.decay_share,
         )
         result = train_step(
             model,

@@ -9,6 +9,7 @@ from typing import Any, Literal, Self
 import torch
 
 from infra.store.errors import InputError
+from llm.training.config import OptimizerName
 
 
 @dataclass(frozen=True)
@@ -19,12 +20,12 @@ class Numerics:
     precision: Literal["fp32", "bf16"]
     attention: Literal["sdpa"]
     compile: bool
-    optimizer: Literal["adamw-fused"]
+    optimizer: OptimizerName
     threads: int
     reason: str
 
     @classmethod
-    def decide(cls, precision: Literal["auto", "fp32", "bf16"]) -> Self:
+    def decide(cls, precision: Literal["auto", "fp32", "bf16"], optimizer: OptimizerName = "adamw") -> Self:
         """For this machine. `auto` takes bf16 where it was measured to be faster: on CUDA, and on CPUs with bf16 instructions."""
         device = fastest_device()
         fast = device == "cuda" or "avx512_bf16" in _cpu_flags() or "amx_bf16" in _cpu_flags()
@@ -33,7 +34,7 @@ class Numerics:
             reason = f"{chosen}: this {device} {'has' if fast else 'has no'} bf16 instructions"
         else:
             chosen, reason = precision, f"{precision}: the recipe says so"
-        return cls(device, chosen, "sdpa", False, "adamw-fused", torch.get_num_threads(), reason)
+        return cls(device, chosen, "sdpa", False, optimizer, torch.get_num_threads(), reason)
 
     @classmethod
     def recorded(cls, document: dict[str, Any], stage: str) -> Self:

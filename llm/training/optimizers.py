@@ -1,12 +1,77 @@
-"""AdamW (Loshchilov & Hutter, 2019) over torch's fused kernel.
+"""Which optimizer trains which parameter, and AdamW (Loshchilov & Hutter, 2019) over torch's fused kernel.
 
 `torch.optim.AdamW` loads the compiler with it, four seconds before the first step; its kernel alone does not.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
+
+from llm.training.config import OptimizerName
+from llm.training.muon import Muon, gradient_of
+
+Named = Sequence[tuple[str, nn.Parameter]]
+
+
+class Optimizer(Protocol):
+    """What a training step asks of an optimizer."""
+
+    def step(self, learning_rate: float, found_inf: Tensor | None = None) -> None:
+        """One update from the gradients that stand on the parameters; takes the gradients away.
+
+        found_inf: () fp32 on the parameters' device, 1 where a gradient is not finite, else 0: with 1 nothing changes, and
+        nobody waits to learn which it was.
+        """
+        ...
+
+    def state(self) -> dict[str, Tensor]:
+        """Everything a checkpoint keeps, as tensors that share memory with the optimizer's own."""
+        ...
+
+
+def make_optimizer(name: OptimizerName, model: nn.Module, *, weight_decay: float) -> Optimizer:
+    """adamw: every trainable parameter by AdamW. muon: the matrices of the blocks by Muon, all the others by AdamW."""
+    named = [(key, parameter) for key, parameter in model.named_parameters() if parameter.requires_grad]
+    if name == "adamw":
+        return AdamW(named, weight_decay=weight_decay)
+    hidden, others = hidden_matrices(named)
+    fused = {key: count for key, count in _fused(model).items() if key in dict(hidden)}
+    return Together(named, Muon(hidden, weight_decay=weight_decay, fused=fused), AdamW(others, weight_decay=weight_decay))
+
+
+def hidden_matrices(named: Named) -> tuple[Named, Named]:
+    """The matrices within the blocks, which lead from one hidden state to another, and all the rest.
+
+    The rest: embeddings and output layers, whose rows are tokens or labels, positions, norms and biases.
+    """
+
+    def hidden(name: str, parameter: nn.Parameter) -> bool:
+        return "blocks" in name.split(".") and parameter.ndim == 2
+
+    return [item for item in named if hidden(*item)], [item for item in named if not hidden(*item)]
+
+
+class Together:
+    """Several optimizers as one: each parameter belongs to exactly one of them."""
+
+    def __init__(self, named: Named, *parts: "Muon | AdamW") -> None:
+        owners: dict[int, str] = {}
+        for part in parts:
+            for name, parameter in part.named:
+                if (other := owners.setdefault(id(parameter), name)) != name or sum(name in dict(p.named) for p in parts) > 1:
+                    raise ValueError(f"{name} is trained twice{'' if other == name else f', as {other} too'}")
+        if left := [name for name, parameter in named if id(parameter) not in owners]:
+            raise ValueError(f"nothing trains {', '.join(left)}")
+        self.parts = parts
+
+    def step(self, learning_rate: float, found_inf: Tensor | None = None) -> None:
+        for part in self.parts:
+            part.step(learning_rate, found_inf)
+
+    def state(self) -> dict[str, Tensor]:
+        return {name: value for part in self.parts for name, value in part.state().items()}
 
 
 class AdamW:
@@ -24,24 +89,26 @@ class AdamW:
         self.weight_decay, self.betas, self.epsilon = weight_decay, betas, epsilon
         self.first = {name: torch.zeros_like(parameter, dtype=torch.float32) for name, parameter in self.named}
         self.second = {name: torch.zeros_like(parameter, dtype=torch.float32) for name, parameter in self.named}
-        self.updates = torch.zeros((), dtype=torch.float32)
+        self.updates = torch.zeros((), dtype=torch.float32, device=self.named[0][1].device if self.named else None)
 
     @torch.no_grad()
-    def step(self, learning_rate: float) -> None:
-        """One update from the gradients that stand on the parameters; takes the gradients away."""
-        self.updates += 1
+    def step(self, learning_rate: float, found_inf: Tensor | None = None) -> None:
+        """One update from the gradients that stand on the parameters; takes the gradients away. found_inf: as `Optimizer` says."""
+        if found_inf is None:
+            self.updates += 1
+        else:
+            self.updates += 1 - found_inf
         for decayed in (True, False):
             group = [(name, parameter) for name, parameter in self.named if (parameter.ndim >= 2) is decayed]
             if not group:
                 continue
-            counts = [self.updates.to(group[0][1].device, copy=True) for _ in group]
             torch._fused_adamw_(
                 [parameter for _, parameter in group],
-                [_gradient(name, parameter) for name, parameter in group],
+                [gradient_of(name, parameter) for name, parameter in group],
                 [self.first[name] for name, _ in group],
                 [self.second[name] for name, _ in group],
                 [],
-                counts,
+                [self.updates for _ in group],
                 lr=learning_rate,
                 beta1=self.betas[0],
                 beta2=self.betas[1],
@@ -49,6 +116,7 @@ class AdamW:
                 eps=self.epsilon,
                 amsgrad=False,
                 maximize=False,
+                found_inf=found_inf,
             )
         for _, parameter in self.named:
             parameter.grad = None
@@ -62,7 +130,10 @@ class AdamW:
         }
 
 
-def _gradient(name: str, parameter: nn.Parameter) -> Tensor:
-    if parameter.grad is None:
-        raise RuntimeError(f"{name} got no gradient: every trainable parameter takes part in the loss")
-    return parameter.grad
+def _fused(model: nn.Module) -> Mapping[str, int]:
+    """Weights that a model says are several matrices stacked by rows: `fused = {"qkv": 3}` on the module that holds them."""
+    return {
+        f"{place}.{child}.weight".lstrip("."): count
+        for place, module in model.named_modules()
+        for child, count in getattr(module, "fused", {}).items()
+    }

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from llm.training.numerics import Numerics
-from llm.training.optimizers import AdamW
+from llm.training.optimizers import Optimizer
 from llm.training.topology import ALONE, Topology
 
 
@@ -48,7 +48,7 @@ def train_step(
     model: nn.Module,
     objective: Objective,
     micro_batches: Sequence[Tensor],
-    optimizer: AdamW,
+    optimizer: Optimizer,
     *,
     learning_rate: float,
     gradient_clip: float,

@@ -76,7 +76,7 @@ def make_job(store: FolderStore, tmp_path: Path) -> Callable[..., PretrainJob]:
             model=preset("llama-tiny", vocabulary=320, context_length=32),
             training=config,
             steps=config.steps,
-            numerics=Numerics.decide("fp32"),
+            numerics=Numerics.decide("fp32", config.optimizer),
         )
 
     return make
@@ -125,7 +125,7 @@ def make_finetune_job(store: FolderStore, tmp_path: Path) -> Callable[..., Finet
             task="classify",
             training=config,
             steps=config.steps,
-            numerics=Numerics.decide("fp32"),
+            numerics=Numerics.decide("fp32", config.optimizer),
         )
 
     return make
