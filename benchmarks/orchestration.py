@@ -23,7 +23,7 @@ BARE = """
 import json, sys, time
 from pathlib import Path
 from llm.events import StepDone
-from llm.models.config import preset
+from llm.models.presets import preset
 from llm.training.config import TrainingConfig
 from llm.training.numerics import Numerics
 from llm.training.pretrain import PretrainJob, pretrain
@@ -50,7 +50,7 @@ import ray.train
 from ray.train import RunConfig, ScalingConfig
 from ray.train.torch import TorchTrainer
 from llm.events import StepDone
-from llm.models.config import preset
+from llm.models.presets import preset
 from llm.training.config import TrainingConfig
 from llm.training.numerics import Numerics
 from llm.training.pretrain import PretrainJob, pretrain

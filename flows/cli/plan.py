@@ -13,7 +13,7 @@ from flows.recipes.recipes import PretrainRecipe
 from infra.settings import Settings
 from infra.store import open_store
 from infra.store.protocol import Store
-from llm.models.config import preset
+from llm.models.presets import preset
 from llm.training.plan import Cost, cost
 
 _BYTES_PER_TOKEN = 3.5  # of English under a small byte-level vocabulary, where nothing was tokenized yet

@@ -7,11 +7,26 @@ from infra.store.fingerprint import RUNTIME
 from llm.config import Bounds, out_of_bounds
 from llm.data.config import ClassificationData
 from llm.data.instruction_config import InstructionDataConfig
-from llm.models.config import PRESETS
+from llm.models.presets import PRESETS
 from llm.training.config import FinetuneConfig, TrainingConfig
 
 FORM: dict[str, object] = {"use_attribute_docstrings": True, "extra": "forbid"}
-PresetName = Literal["llama-tiny", "llama-5m", "llama-14m"]
+PresetName = Literal[
+    "llama-tiny",
+    "llama-5m",
+    "llama-14m",
+    "llama2-7b",
+    "llama3-8b",
+    "llama3.2-1b",
+    "llama3.2-3b",
+    "qwen3-0.6b",
+    "gpt2-tiny",
+    "gpt2-10m",
+    "gpt2-124m",
+    "gpt2-355m",
+    "gpt2-774m",
+    "gpt2-1.5b",
+]
 assert set(PRESETS) == set(PresetName.__args__)  # type: ignore[attr-defined]
 
 

@@ -22,8 +22,8 @@ from llm.evaluation.golden import golden_completions
 from llm.evaluation.intervals import Interval
 from llm.evaluation.ngram import NgramModel
 from llm.events import Noted, Progress
+from llm.models.causal import CausalModel
 from llm.models.hub import load_model
-from llm.models.llama import Llama
 from llm.serving.sampling import continue_text
 from llm.text.tokenizer import Tokenizer
 from llm.training.history import History
@@ -78,12 +78,12 @@ def _texts(tokens: Thing, split: Split, max_bytes: int) -> list[str]:
     return [tokenizer.decode(ids.tolist()) for ids in chosen]
 
 
-def _load(package: Thing) -> tuple[Llama, Tokenizer]:
+def _load(package: Thing) -> tuple[CausalModel, Tokenizer]:
     folder = package.folder()
     return load_model(folder).to(fastest_device()), Tokenizer.load(folder)
 
 
-def _score(model: Llama, tokenizer: Tokenizer, documents: Sequence[str]) -> Scores:
+def _score(model: CausalModel, tokenizer: Tokenizer, documents: Sequence[str]) -> Scores:
     return score_documents(model, tokenizer, documents, context_length=model.config.context_length, batch_size=16)
 
 
@@ -93,7 +93,7 @@ def _beginnings(documents: Sequence[str]) -> tuple[str, ...]:
     return tuple(" ".join(documents[place].split()[:_PROMPT_WORDS]) for place in places)
 
 
-def _samples(job: Job, prompts: Sequence[str], new_tokens: int, model: Llama, tokenizer: Tokenizer) -> list[dict[str, str]]:
+def _samples(job: Job, prompts: Sequence[str], new_tokens: int, model: CausalModel, tokenizer: Tokenizer) -> list[dict[str, str]]:
     found = []
     for prompt in prompts:
         text = continue_text(model, tokenizer, prompt, max_new_tokens=new_tokens, temperature=0.7, top_p=0.9, seed=1)

@@ -16,9 +16,9 @@ from flows.models import PACKAGE_FILES, folder_version
 from flows.pipeline.stage import Job
 from infra.store.manifest import Thing, publish
 from llm.models.assistant import Assistant
+from llm.models.causal import CausalModel
 from llm.models.classifier import Classifier
 from llm.models.hub import Kind, kind, save_classifier, save_model
-from llm.models.llama import Llama
 from llm.text.chat import ChatFormat
 from llm.text.tokenizer import Tokenizer
 
@@ -30,7 +30,7 @@ _CODE: dict[Kind | Literal["assistant"], Path] = {
 }
 
 
-def write_package(folder: Path, model: Llama | Classifier, tokenizer: Tokenizer) -> None:
+def write_package(folder: Path, model: CausalModel | Classifier, tokenizer: Tokenizer) -> None:
     """The part of a package that its hash covers: weights, configuration, tokenizer."""
     if isinstance(model, Classifier):
         save_classifier(model, folder, end_of_text=tokenizer.eos)

@@ -11,8 +11,9 @@ from flows.work.training import begun, last_checkpoint, publish_metrics, run_tra
 from infra.store.fingerprint import identity
 from infra.store.manifest import Thing
 from llm.events import Noted
-from llm.models.config import LlamaConfig, preset
-from llm.models.llama import Llama
+from llm.models.build import new_model
+from llm.models.config import CausalConfig
+from llm.models.presets import preset
 from llm.text.tokenizer import Tokenizer
 from llm.training.checkpoints import restore_model
 from llm.training.pretrain import PretrainJob, pretrain
@@ -47,8 +48,8 @@ def work(job: Job, config: PretrainConfig) -> Outcome:
     return Outcome({"package": package}, result, numerics.document())
 
 
-def _publish_package(job: Job, model: LlamaConfig, tokens: Thing, lineage: Mapping[str, Any]) -> Thing:
-    checkpoint, trained = last_checkpoint(job), Llama(model)
+def _publish_package(job: Job, model: CausalConfig, tokens: Thing, lineage: Mapping[str, Any]) -> Thing:
+    checkpoint, trained = last_checkpoint(job), new_model(model)
     restore_model(checkpoint, trained)
     folder = job.scratch / "package"
     write_package(folder, trained, Tokenizer.load(tokens.path("tokenizer.json").parent))

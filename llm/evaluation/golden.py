@@ -10,8 +10,8 @@ from typing import Any, TypeVar
 import torch
 from torch import nn
 
+from llm.models.causal import CausalModel
 from llm.models.classifier import Classifier, encode
-from llm.models.llama import Llama
 from llm.serving.work import Classified, Event, Question, Text, classification, continuation
 from llm.text.chat import ChatFormat, Message
 from llm.text.tokenizer import Tokenizer
@@ -19,7 +19,9 @@ from llm.text.tokenizer import Tokenizer
 M = TypeVar("M", bound=nn.Module)
 
 
-def golden_completions(model: Llama, tokenizer: Tokenizer, prompts: Sequence[str], max_tokens: int = 16) -> list[dict[str, Any]]:
+def golden_completions(
+    model: CausalModel, tokenizer: Tokenizer, prompts: Sequence[str], max_tokens: int = 16
+) -> list[dict[str, Any]]:
     """One `{"kind": "completion", "prompt", "max_tokens", "text"}` a prompt; a prompt that fills the context is left out."""
     model, start = _exact(model), tokenizer.eos if tokenizer.bos is None else tokenizer.bos
     found = []
@@ -32,7 +34,7 @@ def golden_completions(model: Llama, tokenizer: Tokenizer, prompts: Sequence[str
 
 
 def golden_chats(
-    model: Llama, tokenizer: Tokenizer, chat_format: ChatFormat, prompts: Sequence[str], max_tokens: int = 16
+    model: CausalModel, tokenizer: Tokenizer, chat_format: ChatFormat, prompts: Sequence[str], max_tokens: int = 16
 ) -> list[dict[str, Any]]:
     """One `{"kind": "chat", "messages", "max_tokens", "text"}` a user's question; one that fills the context is left out."""
     model = _exact(model)
@@ -58,7 +60,7 @@ def golden_classifications(classifier: Classifier, tokenizer: Tokenizer, texts: 
     ]
 
 
-def _answer(model: Llama, tokenizer: Tokenizer, ids: Sequence[int], max_tokens: int, stop: Sequence[int]) -> str:
+def _answer(model: CausalModel, tokenizer: Tokenizer, ids: Sequence[int], max_tokens: int, stop: Sequence[int]) -> str:
     question = Question(prompt=ids, max_tokens=max_tokens, temperature=0, stop_ids=frozenset(stop))
     return "".join(event.text for event in continuation(model, tokenizer, question) if isinstance(event, Text))
 

@@ -6,8 +6,9 @@ from pathlib import Path
 import torch
 
 from infra.store.errors import InputError
+from llm.models.build import new_model
+from llm.models.causal import CausalModel
 from llm.models.hub import load_model
-from llm.models.llama import Llama
 from llm.text.chat import MARKERS, ChatFormat
 from llm.text.tokenizer import Tokenizer
 
@@ -16,7 +17,7 @@ from llm.text.tokenizer import Tokenizer
 class Assistant:
     """A model, on the CPU, and what makes ids of a chat for it."""
 
-    model: Llama
+    model: CausalModel
     chats: ChatFormat
 
 
@@ -52,12 +53,12 @@ def from_base(folder: Path) -> Assistant:
 
 
 @torch.no_grad()
-def _with_rows(model: Llama, known: int, size: int) -> Llama:
+def _with_rows(model: CausalModel, known: int, size: int) -> CausalModel:
     """With room for `size` tokens, of which the first `known` are trained: a multiple of 64 rows where it has to grow."""
     config = model.config
     if size > config.vocabulary:
         config = replace(config, vocabulary=-(-size // 64) * 64)
-    grown = Llama(config)
+    grown = new_model(config)
     weights = model.state_dict()
     for name in ("embedding.weight", "head.weight"):
         rows = weights[name]  # (V, C)

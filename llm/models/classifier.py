@@ -1,13 +1,12 @@
-"""A classifier: a Llama that reads a text, and one linear layer on what it knows after the last token."""
+"""A classifier: a causal model that reads a text, and one linear layer on what it knows after the last token."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
-from llm.models.llama import Llama
+from llm.models.causal import CausalModel
 
 
 class Tokenizer(Protocol):
@@ -28,12 +27,12 @@ class Classifier(nn.Module):
     0 keeps the body's own context.
     """
 
-    def __init__(self, body: Llama, labels: Sequence[str], max_length: int = 0) -> None:
+    def __init__(self, body: CausalModel, labels: Sequence[str], max_length: int = 0) -> None:
         super().__init__()
         self.labels = tuple(labels)
         self.body = body
         if 0 < max_length < body.config.context_length:
-            body.config = replace(body.config, context_length=max_length)
+            body.shorten(max_length)
         if hasattr(body, "head"):
             del body.head
         self.score = nn.Linear(body.config.width, len(self.labels), bias=False)

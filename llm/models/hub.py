@@ -11,8 +11,10 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from infra.store.errors import DamagedError, InputError
+from llm.models.causal import CausalModel
 from llm.models.classifier import Classifier
-from llm.models.config import LlamaConfig
+from llm.models.config import CausalConfig, LlamaConfig
+from llm.models.layers import Rope
 from llm.models.llama import Llama
 
 Kind = Literal["causal", "classifier"]
@@ -21,7 +23,7 @@ _SCORE = "score.weight"  # the one weight of a classifier that its body has not
 CONFIG, WEIGHTS, GENERATION = "config.json", "model.safetensors", "generation_config.json"
 
 
-def save_model(model: Llama, folder: Path, *, end_of_text: int, stop: Sequence[int] = ()) -> None:
+def save_model(model: CausalModel, folder: Path, *, end_of_text: int, stop: Sequence[int] = ()) -> None:
     """Writes the folder that `transformers.AutoModelForCausalLM.from_pretrained` loads; weights in the model's own dtype.
 
     stop: all ids that end an answer, for those who generate with it; without any, the end of text alone does.
@@ -53,7 +55,7 @@ def save_classifier(model: Classifier, folder: Path, *, end_of_text: int) -> Non
     _write_json(folder / CONFIG, fields)
 
 
-def load_model(folder: Path) -> Llama:
+def load_model(folder: Path) -> CausalModel:
     """The model of a Hugging Face folder, on the CPU. Raises DamagedError naming a missing or misshapen weight."""
     if kind(folder) != "causal":
         raise InputError(
@@ -111,13 +113,17 @@ def _read_config(folder: Path) -> dict[str, Any]:
     return fields
 
 
-def _fill(model: Llama, loaded: dict[str, Tensor]) -> None:
+def _fill(model: CausalModel, loaded: dict[str, Tensor]) -> None:
     """Weights into a model on the meta device, which has no rotary tables yet either."""
     model.load_state_dict(loaded, assign=True, strict=False)
-    model.rope = type(model.rope)(model.config.head_width, model.config.context_length, model.config.rope_base)
+    for module in model.modules():
+        if isinstance(module, Rope):
+            module.reset()
 
 
-def to_hugging_face(config: LlamaConfig, *, end_of_text: int, dtype: str) -> dict[str, Any]:
+def to_hugging_face(config: CausalConfig, *, end_of_text: int, dtype: str) -> dict[str, Any]:
+    if not isinstance(config, LlamaConfig):
+        raise InputError("only Llamas are written as yet", where="model.preset")
     return {
         "architectures": ["LlamaForCausalLM"],
         "model_type": "llama",
@@ -177,7 +183,7 @@ def from_hugging_face(fields: dict[str, Any], where: str) -> LlamaConfig:
     )
 
 
-def weight_names(config: LlamaConfig) -> Iterator[tuple[str, str]]:
+def weight_names(config: CausalConfig) -> Iterator[tuple[str, str]]:
     """Our parameter names and those of `transformers`, in order; a tied output layer is not stored."""
     yield "embedding.weight", "model.embed_tokens.weight"
     parts = {

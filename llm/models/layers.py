@@ -1,7 +1,11 @@
 """What the model families share: normalisation, rotary positions, the key-value cache."""
 
+import math
+
 import torch
 from torch import Tensor, nn
+
+from llm.models.config import RopeScaling
 
 
 class RMSNorm(nn.Module):
@@ -22,23 +26,36 @@ class Rope(nn.Module):
     cos: Tensor
     sin: Tensor
 
-    def __init__(self, head_width: int, length: int, base: float) -> None:
+    def __init__(self, head_width: int, length: int, base: float, scaling: RopeScaling | None = None) -> None:
         super().__init__()
-        self.head_width, self.base = head_width, base
-        cos, sin = self._tables(length)
-        self.register_buffer("cos", cos, persistent=False)
-        self.register_buffer("sin", sin, persistent=False)
+        self.head_width, self.length, self.base, self.scaling = head_width, length, base, scaling
+        self.reset()
 
-    def _tables(self, length: int) -> tuple[Tensor, Tensor]:
+    def reset(self) -> None:
+        """The tables anew, on torch's current device: a model that was built on the meta device has none yet."""
         frequencies = self.base ** (-torch.arange(0, self.head_width, 2, dtype=torch.float32) / self.head_width)  # (D/2)
-        angles = torch.outer(torch.arange(length, dtype=torch.float32), frequencies)  # (T, D/2)
-        return angles.cos(), angles.sin()
+        if self.scaling is not None:
+            frequencies = scaled(frequencies, self.scaling)
+        angles = torch.outer(torch.arange(self.length, dtype=torch.float32), frequencies)  # (T, D/2)
+        self.register_buffer("cos", angles.cos(), persistent=False)
+        self.register_buffer("sin", angles.sin(), persistent=False)
 
     def forward(self, x: Tensor, start: int) -> Tensor:
         T = x.shape[-2]  # x: (B, H, T, D)
         cos, sin = self.cos[start : start + T].to(x.dtype), self.sin[start : start + T].to(x.dtype)  # (T, D/2)
         a, b = x.chunk(2, dim=-1)  # (B, H, T, D/2) twice
         return torch.cat((a * cos - b * sin, b * cos + a * sin), dim=-1)  # (B, H, T, D)
+
+
+def scaled(frequencies: Tensor, scaling: RopeScaling) -> Tensor:
+    """Frequencies (D/2) for a longer context; what each kind does stands at `RopeScaling`."""
+    slower = frequencies / scaling.factor
+    if scaling.kind == "linear":
+        return slower
+    turns = scaling.original_context_length * frequencies / (2 * math.pi)  # in the original context
+    kept = (turns - scaling.low_frequency_factor) / (scaling.high_frequency_factor - scaling.low_frequency_factor)
+    kept = kept.clamp(0, 1)
+    return kept * frequencies + (1 - kept) * slower
 
 
 class KVCache:

@@ -10,9 +10,9 @@ import torch
 from infra.store.errors import InputError
 from infra.store.folder import FolderStore
 from infra.store.manifest import MANIFEST, find, sha256
+from llm.models.causal import CausalModel
 from llm.models.classifier import Classifier, encode
 from llm.models.hub import WEIGHTS, kind, load_classifier, load_model
-from llm.models.llama import Llama
 from llm.serving.work import Event, Question, classification, continuation
 from llm.text.chat import ChatFormat
 from llm.text.tokenizer import Tokenizer
@@ -25,7 +25,7 @@ class Package:
     """A loaded package. version: the hash its manifest in the store gives, None outside a store; chat: None without a template."""
 
     name: str
-    model: Llama | Classifier
+    model: CausalModel | Classifier
     tokenizer: Tokenizer
     chat: ChatFormat | None
     version: str | None
@@ -77,7 +77,7 @@ def load_package(folder: Path, name: str = "") -> Package:
         raise InputError("no such folder", where=str(folder), mend="Name a model package or a Hugging Face folder.")
     version, weights = _check(folder)
     classifier = kind(folder) == "classifier"
-    model: Llama | Classifier = load_classifier(folder) if classifier else load_model(folder)
+    model: CausalModel | Classifier = load_classifier(folder) if classifier else load_model(folder)
     tokenizer = Tokenizer.load(folder)
     chat = None if classifier else ChatFormat.load(folder)
     device = "cuda" if torch.cuda.is_available() else "cpu"

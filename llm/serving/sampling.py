@@ -24,7 +24,7 @@ class Shape(Protocol):
 
 
 class Model(Protocol):
-    """What generation asks of a model; `llm.models.llama.Llama` is one."""
+    """What generation asks of a model; `llm.models.causal.CausalModel` is one."""
 
     @property
     def config(self) -> Shape: ...

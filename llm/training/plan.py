@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from llm.models.config import LlamaConfig
+from llm.models.config import CausalConfig
 from llm.training.config import TrainingConfig
 
 
@@ -30,7 +30,7 @@ class Cost:
         return self.tokens / tokens_per_second
 
 
-def cost(model: LlamaConfig, training: TrainingConfig, *, training_tokens: int) -> Cost:
+def cost(model: CausalConfig, training: TrainingConfig, *, training_tokens: int) -> Cost:
     """training_tokens: those of the training split; only `epochs` depends on it.
 
     Weights, gradients and AdamW's two moments are fp32. Activations are what the backward pass keeps of each block in a

@@ -15,8 +15,8 @@ from infra.store.manifest import load
 from llm.data.batches import BatchOrder, read_batch
 from llm.data.tokens import TokenStream
 from llm.events import Observer, Sampled
-from llm.models.config import LlamaConfig
-from llm.models.llama import Llama
+from llm.models.build import new_model
+from llm.models.config import CausalConfig
 from llm.serving.sampling import continue_text
 from llm.text.tokenizer import Tokenizer
 from llm.training.config import TrainingConfig
@@ -38,7 +38,7 @@ class PretrainJob:
     run: str
     earlier_runs: tuple[str, ...]
     scratch: Path
-    model: LlamaConfig
+    model: CausalConfig
     training: TrainingConfig
     steps: int
     numerics: Numerics
@@ -56,7 +56,7 @@ def pretrain(job: PretrainJob, observe: Observer, topology: Topology = ALONE) ->
     tokens = load(store, job.tokens)
     tokenizer = Tokenizer.load(tokens.path("tokenizer.json").parent)
     device = torch.device(job.numerics.device)
-    model = Llama(job.model)
+    model = new_model(job.model)
     model.initialise(job.training.seed)
     model.to(device).train()
     objective, length = NextToken(), job.training.sequence_length

@@ -5,19 +5,19 @@ from statistics import median
 
 import torch
 
-from llm.models.config import LlamaConfig
-from llm.models.llama import Llama
+from llm.models.build import new_model
+from llm.models.config import CausalConfig
 from llm.training.config import TrainingConfig
 from llm.training.numerics import Numerics
 from llm.training.optimizers import make_optimizer
 from llm.training.step import NextToken, train_step
 
 
-def measure_rate(model: LlamaConfig, training: TrainingConfig, *, steps: int = 5) -> float:
+def measure_rate(model: CausalConfig, training: TrainingConfig, *, steps: int = 5) -> float:
     """Tokens per second in this process, the median of `steps` after two that warm up."""
     numerics = Numerics.decide(training.precision, training.optimizer)
     device = torch.device(numerics.device)
-    net = Llama(model).to(device).train()
+    net = new_model(model).to(device).train()
     optimizer = make_optimizer(numerics.optimizer, net, weight_decay=training.weight_decay)
     batch = torch.randint(model.vocabulary, (training.batch_size, training.sequence_length + 1), device=device)
     seconds = []

@@ -17,8 +17,8 @@ from infra.store.manifest import publish
 from infra.targets import haproxy
 from infra.tracking.client import connect
 from llm.evaluation.golden import golden_completions
-from llm.models.config import preset
-from llm.models.llama import Llama
+from llm.models.build import new_model
+from llm.models.presets import preset
 from llm.text.tokenizer import Tokenizer
 from tests.e2e.conftest import Slipway
 from tests.infra.targets.conftest import load
@@ -43,7 +43,7 @@ def register(slipway: Slipway, seed: int, tamper: str = "") -> str:
     settings = Settings(SLIPWAY_HOME=slipway.home)
     store, folder = open_store(settings.store), slipway.folder / f"version-{seed}"
     tokenizer = Tokenizer.train(["The ship waits for the tide, and the old captain follows the northern light."] * 3, 300)
-    model = Llama(preset("llama-tiny", vocabulary=320, context_length=128)).eval()
+    model = new_model(preset("llama-tiny", vocabulary=320, context_length=128)).eval()
     model.initialise(seed)
     write_package(folder / "package", model, tokenizer)
     package = publish(store, f"runs/pretrain-{seed}-1/artifacts/package", folder / "package", {})

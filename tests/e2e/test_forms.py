@@ -16,6 +16,7 @@ import psutil
 import pytest
 
 from infra.processes import in_sessions, marked
+from llm.models.presets import PRESETS
 from tests.e2e.browser import NEEDS_CHROMIUM, Pages, pages
 from tests.e2e.conftest import Slipway
 
@@ -100,7 +101,7 @@ def up(tmp_path_factory: pytest.TempPathFactory, text: Callable[[Path], Path]) -
 
 def test_the_lifecycle_is_started_from_its_form_and_registers_a_version(up: Up) -> None:
     form = up.pages.open_form("lifecycle")
-    assert form.choices("Pretraining", "Model", "Preset") == ["llama-tiny", "llama-5m", "llama-14m"]
+    assert form.choices("Pretraining", "Model", "Preset") == list(PRESETS)
     form.choose("llama-tiny", "Pretraining", "Model", "Preset")
     form.fill(up.text, "Data", "Path")
     form.fill(320, "Tokenizer", "Vocabulary")

@@ -9,6 +9,7 @@ from flows.catalog import FLOWS
 from flows.forms import filled, form, title
 from flows.recipes.loading import load_recipe, starting_values
 from infra.store.errors import InputError
+from llm.models.presets import PRESETS
 
 
 def fields(schema: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -49,7 +50,7 @@ def test_limits_and_choices_of_the_configuration_stand_in_the_form() -> None:
     described = dict(fields(schema))
     assert described["TrainingConfig.batch_size"] | {"minimum": 1, "title": "Batch size"} == described["TrainingConfig.batch_size"]
     assert described["DataConfig.test_share"]["exclusiveMaximum"] == 0.5
-    assert described["ModelConfig.preset"]["enum"] == ["llama-tiny", "llama-5m", "llama-14m"]
+    assert described["ModelConfig.preset"]["enum"] == list(PRESETS)
     assert described["LifecycleRecipe.data"]["title"] == "Data"
     positions = [field["position"] for name, field in described.items() if name.startswith("LifecycleRecipe.")]
     assert positions == sorted(positions)

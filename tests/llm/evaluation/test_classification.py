@@ -18,9 +18,9 @@ from llm.evaluation.classification import (
     tfidf_logistic_regression,
 )
 from llm.evaluation.golden import golden_classifications
+from llm.models.build import new_model
 from llm.models.classifier import Classifier, encode
-from llm.models.config import preset
-from llm.models.llama import Llama
+from llm.models.presets import preset
 from llm.text.tokenizer import Tokenizer
 
 TEXTS = ["a long text about the sea and the ships on it", "ships", "", "a cold wind from the north, and no harbour near"]
@@ -33,7 +33,7 @@ def tokenizer() -> Tokenizer:
 
 @pytest.fixture
 def model() -> Classifier:
-    body = Llama(preset("llama-tiny", vocabulary=300, context_length=16))
+    body = new_model(preset("llama-tiny", vocabulary=300, context_length=16))
     classifier = Classifier(body, ("sea", "wind", "land"))
     torch.nn.init.normal_(classifier.score.weight, generator=torch.Generator().manual_seed(0))
     return classifier

@@ -12,8 +12,8 @@ from llm.evaluation.bits_per_byte import NotFiniteError, bits_per_byte
 from llm.evaluation.golden import golden_chats
 from llm.evaluation.instruction import Answer, answer, choose, ends_by_itself, evenly, score_answers
 from llm.models.assistant import Assistant
-from llm.models.config import preset
-from llm.models.llama import Llama
+from llm.models.build import new_model
+from llm.models.presets import preset
 from llm.text.chat import ChatFormat
 from llm.text.tokenizer import Tokenizer
 
@@ -24,7 +24,7 @@ CHATS = [ask(str(i), f"What of {i}?", text) for i, text in enumerate([*TEXTS, "K
 @pytest.fixture
 def assistant() -> Assistant:
     tokenizer = Tokenizer.train(TEXTS * 9, 290)
-    model = Llama(preset("llama-tiny", vocabulary=320, context_length=128))
+    model = new_model(preset("llama-tiny", vocabulary=320, context_length=128))
     model.initialise(4)
     return Assistant(model.eval(), ChatFormat.of(tokenizer))
 

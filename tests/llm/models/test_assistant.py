@@ -10,9 +10,9 @@ from tokenizers import decoders, models, pre_tokenizers, trainers
 
 from infra.store.errors import InputError
 from llm.models.assistant import from_base, load_assistant
-from llm.models.config import preset
+from llm.models.build import new_model
 from llm.models.hub import load_model, save_model
-from llm.models.llama import Llama
+from llm.models.presets import preset
 from llm.text.chat import ChatFormat
 from llm.text.tokenizer import END_OF_TEXT, Tokenizer
 
@@ -30,7 +30,7 @@ def foreign(folder: Path, *, vocabulary: int, tied: bool) -> Tokenizer:
         trainers.BpeTrainer(vocab_size=260, initial_alphabet=alphabet, special_tokens=[END_OF_TEXT], show_progress=False),
     )
     tokenizer = Tokenizer(inner)
-    model = Llama(replace(preset("llama-tiny", vocabulary=vocabulary, context_length=96), tied=tied))
+    model = new_model(replace(preset("llama-tiny", vocabulary=vocabulary, context_length=96), tied=tied))
     model.initialise(5)
     save_model(model, folder, end_of_text=tokenizer.eos)
     tokenizer.save(folder, context_length=96)
@@ -57,7 +57,7 @@ def test_a_base_without_markers_gets_them_and_says_what_it_said(tmp_path: Path, 
 
 def test_a_base_of_ours_is_taken_as_it_is(tmp_path: Path) -> None:
     tokenizer = Tokenizer.train([TEXT] * 9, 300)
-    model = Llama(preset("llama-tiny", vocabulary=320, context_length=96))
+    model = new_model(preset("llama-tiny", vocabulary=320, context_length=96))
     save_model(model, tmp_path, end_of_text=tokenizer.eos)
     tokenizer.save(tmp_path, context_length=96)
     assistant = from_base(tmp_path)
@@ -71,7 +71,7 @@ def test_a_base_of_ours_is_taken_as_it_is(tmp_path: Path) -> None:
 
 def test_a_tokenizer_of_another_model_is_refused(tmp_path: Path) -> None:
     tokenizer = foreign(tmp_path, vocabulary=260, tied=True)
-    small = Llama(preset("llama-tiny", vocabulary=250, context_length=96))
+    small = new_model(preset("llama-tiny", vocabulary=250, context_length=96))
     save_model(small, tmp_path, end_of_text=tokenizer.eos)
     with pytest.raises(InputError, match="the tokenizer has 260 tokens, the model 250"):
         from_base(tmp_path)

@@ -10,10 +10,10 @@ import torch
 import transformers
 
 from infra.store.errors import DamagedError, InputError
+from llm.models.build import new_model
 from llm.models.classifier import Classifier, encode, encode_all
-from llm.models.config import PRESETS
 from llm.models.hub import kind, load_classifier, load_model, save_classifier, save_model
-from llm.models.llama import Llama
+from llm.models.presets import PRESETS
 from llm.text.tokenizer import Tokenizer
 
 LABELS = ("ham", "spam", "neither")
@@ -21,7 +21,7 @@ LENGTHS = torch.tensor([9, 3, 1, 6])
 
 
 def classifier(*, tied: bool = True) -> Classifier:
-    body = Llama(replace(PRESETS["llama-tiny"], tied=tied))
+    body = new_model(replace(PRESETS["llama-tiny"], tied=tied))
     body.initialise(5)
     model = Classifier(body, LABELS)
     model.initialise(5)
@@ -96,7 +96,7 @@ def test_a_saved_classifier_comes_back_as_it_was(tmp_path: Path) -> None:
 
 def test_the_kind_of_a_folder_is_known_and_none_is_taken_for_the_other(tmp_path: Path) -> None:
     save_classifier(classifier(), tmp_path / "classifier", end_of_text=0)
-    save_model(Llama(PRESETS["llama-tiny"]), tmp_path / "causal", end_of_text=0)
+    save_model(new_model(PRESETS["llama-tiny"]), tmp_path / "causal", end_of_text=0)
     assert (kind(tmp_path / "classifier"), kind(tmp_path / "causal")) == ("classifier", "causal")
     with pytest.raises(InputError, match="a classifier, not a model that continues text"):
         load_model(tmp_path / "classifier")
@@ -110,13 +110,13 @@ def test_the_kind_of_a_folder_is_known_and_none_is_taken_for_the_other(tmp_path:
 
 @torch.no_grad()
 def test_a_text_is_cut_where_it_was_cut_in_training_by_whoever_loads_the_package(tmp_path: Path) -> None:
-    model = Classifier(Llama(PRESETS["llama-tiny"]), LABELS, max_length=9).eval()
+    model = Classifier(new_model(PRESETS["llama-tiny"]), LABELS, max_length=9).eval()
     save_classifier(model, tmp_path, end_of_text=0)
     assert json.loads((tmp_path / "config.json").read_text())["max_position_embeddings"] == 9
     loaded = load_classifier(tmp_path)
     assert loaded.body.config.context_length == 9
     assert torch.equal(loaded(batch(0), LENGTHS), model(batch(0), LENGTHS))
-    assert Classifier(Llama(PRESETS["llama-tiny"]), LABELS, max_length=1_000).body.config.context_length == 64
+    assert Classifier(new_model(PRESETS["llama-tiny"]), LABELS, max_length=1_000).body.config.context_length == 64
 
 
 def test_a_label_too_many_is_named_with_both_shapes(tmp_path: Path) -> None:

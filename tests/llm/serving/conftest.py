@@ -132,7 +132,7 @@ class Scripted(Llama):
         self.script, self.gate = [*script, tokenizer.eos], gate
         self.asked: list[int] = []  # whose step each was: the address of its cache
 
-    def forward(self, ids: torch.Tensor, cache: Any = None) -> torch.Tensor:
+    def forward(self, ids: torch.Tensor, cache: Any = None, documents: torch.Tensor | None = None) -> torch.Tensor:
         if self.gate:
             assert self.gate.acquire(timeout=30)
         self.asked.append(id(cache))

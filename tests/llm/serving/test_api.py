@@ -244,7 +244,7 @@ def test_a_model_that_breaks_is_an_error_for_the_client_and_for_health(live: Mak
 
 
 class Breaking(Scripted):
-    def forward(self, ids: torch.Tensor, cache: object = None) -> torch.Tensor:
+    def forward(self, ids: torch.Tensor, cache: object = None, documents: torch.Tensor | None = None) -> torch.Tensor:
         return super().forward(ids, cache) * (float("nan") if len(self.asked) == 3 else 1)
 
 

@@ -14,9 +14,9 @@ from infra.store.protocol import Store
 from llm.data.classification import write_examples
 from llm.data.labelled import Labelled
 from llm.data.tokens import split_documents, token_dtype, write_tokens
-from llm.models.config import preset
+from llm.models.build import new_model
 from llm.models.hub import save_model
-from llm.models.llama import Llama
+from llm.models.presets import preset
 from llm.text.tokenizer import Tokenizer
 from llm.training.config import FinetuneConfig, TrainingConfig
 from llm.training.finetune import FinetuneJob
@@ -85,7 +85,7 @@ def make_job(store: FolderStore, tmp_path: Path) -> Callable[..., PretrainJob]:
 def write_base(store: Store, folder: Path) -> str:
     """Publishes an untrained model of the tiny preset with a tokenizer, as a package, and returns its name."""
     tokenizer = Tokenizer.train((document.text for document in sentences(120)), 320)
-    model = Llama(preset("llama-tiny", vocabulary=320, context_length=32))
+    model = new_model(preset("llama-tiny", vocabulary=320, context_length=32))
     model.initialise(3)
     save_model(model, folder, end_of_text=tokenizer.eos)
     tokenizer.save(folder, context_length=32)

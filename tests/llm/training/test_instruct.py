@@ -16,8 +16,9 @@ from llm.data.instructions import Instruction, ask, write_instructions
 from llm.data.tokens import Split
 from llm.events import Event, Resumed, Sampled, StepDone, Validated, ignore
 from llm.models.assistant import from_base
-from llm.models.config import preset
-from llm.models.llama import Llama
+from llm.models.build import new_model
+from llm.models.causal import CausalModel
+from llm.models.presets import preset
 from llm.text.chat import Rendered
 from llm.training.checkpoints import restore_model
 from llm.training.config import FinetuneConfig
@@ -34,8 +35,8 @@ ROWS = [Rendered((5, 6, 7, 8, 9), (0, 0, 1, 1, 0)), Rendered((4, 3, 2), (0, 0, 1
 
 
 @pytest.fixture
-def model() -> Llama:
-    model = Llama(preset("llama-tiny", vocabulary=16, context_length=32))
+def model() -> CausalModel:
+    model = new_model(preset("llama-tiny", vocabulary=16, context_length=32))
     model.initialise(1)
     return model
 
@@ -79,14 +80,14 @@ def test_a_batch_holds_each_id_and_what_is_to_be_learnt_after_it() -> None:
     assert AnswerTokens().count(as_batch(ROWS)) == 3
 
 
-def test_the_loss_is_that_of_the_answers_computed_by_hand(model: Llama) -> None:
+def test_the_loss_is_that_of_the_answers_computed_by_hand(model: CausalModel) -> None:
     with torch.no_grad():
         first, second = (F.log_softmax(model(torch.tensor([row.ids]))[0], dim=-1) for row in ROWS)
         by_hand = -(first[1, 7] + first[2, 8] + second[1, 2])
         torch.testing.assert_close(AnswerTokens().loss(model, as_batch(ROWS)), by_hand)
 
 
-def test_a_question_is_read_and_never_learnt(model: Llama) -> None:
+def test_a_question_is_read_and_never_learnt(model: CausalModel) -> None:
     batch = as_batch(ROWS)
 
     def gradients() -> list[torch.Tensor]:
@@ -104,8 +105,8 @@ def test_a_question_is_read_and_never_learnt(model: Llama) -> None:
         torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-4)
 
 
-def test_long_and_short_answers_weigh_by_their_tokens_however_they_are_cut_into_micro_batches(model: Llama) -> None:
-    other = Llama(model.config)
+def test_long_and_short_answers_weigh_by_their_tokens_however_they_are_cut_into_micro_batches(model: CausalModel) -> None:
+    other = new_model(model.config)
     other.load_state_dict(model.state_dict())
     results = []
     for each, batches in ((model, [as_batch(ROWS)]), (other, [as_batch(ROWS[:1]), as_batch(ROWS[1:])])):

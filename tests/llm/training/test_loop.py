@@ -10,7 +10,7 @@ from infra.store.errors import DamagedError, InputError
 from infra.store.folder import FolderStore
 from infra.store.manifest import load
 from llm.events import CheckpointSaved, Event, Resumed, StepDone, Validated, ignore
-from llm.models.llama import Llama
+from llm.models.build import new_model
 from llm.training.checkpoints import restore_model
 from llm.training.history import History
 from llm.training.loop import DivergedError
@@ -37,7 +37,7 @@ def column(history: History, name: str) -> list[float | None]:
 
 
 def weights(store: FolderStore, job: PretrainJob) -> dict[str, torch.Tensor]:
-    model, last = Llama(job.model), newest(store, [job.run])
+    model, last = new_model(job.model), newest(store, [job.run])
     assert last is not None
     restore_model(last, model)
     return model.state_dict()

@@ -5,8 +5,9 @@ from itertools import pairwise
 import pytest
 import torch
 
-from llm.models.config import PRESETS
-from llm.models.llama import Llama
+from llm.models.build import new_model
+from llm.models.causal import CausalModel
+from llm.models.presets import PRESETS
 from llm.training.config import TrainingConfig
 from llm.training.numerics import Numerics
 from llm.training.optimizers import AdamW
@@ -16,10 +17,10 @@ from llm.training.step import NextToken, train_step
 FP32 = Numerics.decide("fp32")
 
 
-def one_step(micro_batches: int, clip: float = 0.0) -> tuple[Llama, float, float]:
+def one_step(micro_batches: int, clip: float = 0.0) -> tuple[CausalModel, float, float]:
     torch.manual_seed(0)
     batch = torch.randint(512, (8, 33))
-    model = Llama(PRESETS["llama-tiny"])
+    model = new_model(PRESETS["llama-tiny"])
     optimizer = AdamW(model.named_parameters(), weight_decay=0.1)
     result = train_step(
         model, NextToken(), batch.chunk(micro_batches), optimizer, learning_rate=1e-2, gradient_clip=clip, numerics=FP32
@@ -40,7 +41,7 @@ def test_micro_batches_give_the_update_of_one_large_batch(micro_batches: int) ->
 def test_the_update_is_that_of_torchs_adamw() -> None:
     torch.manual_seed(0)
     batches = torch.randint(512, (5, 4, 33))
-    ours, theirs = Llama(PRESETS["llama-tiny"]), Llama(PRESETS["llama-tiny"])
+    ours, theirs = new_model(PRESETS["llama-tiny"]), new_model(PRESETS["llama-tiny"])
     optimizer = AdamW(ours.named_parameters(), weight_decay=0.1)
     decayed = [parameter for parameter in theirs.parameters() if parameter.ndim >= 2]
     others = [parameter for parameter in theirs.parameters() if parameter.ndim < 2]
@@ -62,7 +63,7 @@ def test_a_long_gradient_is_clipped_and_its_true_length_reported() -> None:
 
 def test_the_loss_of_a_memorised_batch_goes_to_zero() -> None:
     torch.manual_seed(0)
-    batch, model = torch.randint(512, (2, 17)), Llama(PRESETS["llama-tiny"])
+    batch, model = torch.randint(512, (2, 17)), new_model(PRESETS["llama-tiny"])
     optimizer = AdamW(model.named_parameters(), weight_decay=0.0)
     losses = [
         float(train_step(model, NextToken(), [batch], optimizer, learning_rate=1e-2, gradient_clip=1.0, numerics=FP32).loss)
