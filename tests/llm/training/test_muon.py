@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from infra.store.folder import FolderStore
 from llm.events import CheckpointSaved, Event, ignore
 from llm.models.classifier import Classifier
-from llm.models.config import PRESETS
 from llm.models.llama import Llama
+from llm.models.presets import PRESETS
 from llm.training.muon import POLYNOMIALS, Muon, orthogonalise
 from llm.training.numerics import Numerics
 from llm.training.optimizers import AdamW, Optimizer, Together, hidden_matrices, make_optimizer
