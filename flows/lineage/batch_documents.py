@@ -10,6 +10,7 @@ from llm.data.batches import BatchOrder
 from llm.data.corpus import read_names, read_rows
 from llm.data.documents import Document
 from llm.data.tokens import TokenStream, split_documents
+from llm.text.special import document as document_ids
 from llm.text.tokenizer import Tokenizer
 
 
@@ -23,7 +24,7 @@ def of_documents(shelf: Shelf, record: Record, step: int, steps: int) -> Batch:
     wanted = {piece.document for row in rows for piece in row.pieces}
     names, notes = _documents(shelf, tokens, wanted, len(stream.document_starts()))
     for number, document in names.items():
-        whole = [*tokenizer.encode(document.text), tokenizer.eos]
+        whole = document_ids(tokenizer, tokenizer.encode(document.text))
         if whole != stream.document(number).tolist():
             notes.append(f"{document.id}: its text in the corpus does not give the tokens that were read")
     return Batch(

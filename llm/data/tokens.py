@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from infra.store.errors import InputError
 from infra.store.manifest import Thing
+from llm.text.special import document as document_ids
 from llm.text.tokenizer import Tokenizer
 
 Split = Literal["train", "validation", "test"]
@@ -89,7 +90,7 @@ def write_tokens(
 ) -> dict[Split, SplitCounts]:
     """Writes `<split>-00000.bin` (ids, little-endian: uint16, or uint32 for vocabularies beyond 65,536) and `.offsets`.
 
-    The offsets (uint64) say where in the shard each document starts; each ends with the end-of-text token.
+    The offsets (uint64) say where in the shard each document starts: with bos, if the tokenizer has one, and each ends with eos.
     """
     folder.mkdir(parents=True, exist_ok=True)
     writers = {split: _Writer(folder, split, token_dtype(tokenizer.size), shard_tokens) for split in SPLITS}
@@ -97,7 +98,7 @@ def write_tokens(
     for batch in _batches(zip(splits, documents, strict=True)):
         encoded = tokenizer.encode_batch([document.text for _, document in batch])
         for (split, document), ids in zip(batch, encoded, strict=True):
-            writers[split].add([*ids, tokenizer.eos], len(document.text.encode()))
+            writers[split].add(document_ids(tokenizer, ids), len(document.text.encode()))
         done += len(batch)
         progress(done, len(splits))
     return {split: writer.close() for split, writer in writers.items()}

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from infra.store.errors import InputError, SlipwayError
 from llm.evaluation.intervals import Interval, ratio_interval
+from llm.text.special import started
 
 _IGNORED = -100  # a target that is padding, or that an earlier window has scored
 
@@ -98,8 +99,7 @@ def score_documents(
     texts = [text for text in given if text]
     encoded = tokenizer.encode_batch(texts)
     _check_kept(tokenizer, texts, encoded)
-    start = tokenizer.eos if tokenizer.bos is None else tokenizer.bos
-    rows = [np.array([start, *ids], dtype=np.int64) for ids in encoded]
+    rows = [np.array(started(tokenizer, ids), dtype=np.int64) for ids in encoded]
     nats = _score_rows(model, rows, context_length, batch_size * context_length, device, autocast, progress)
     n_bytes = np.array([len(text.encode()) for text in texts], dtype=np.int64)
     return Scores(nats, n_bytes, len(given) - len(texts))

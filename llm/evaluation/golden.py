@@ -14,6 +14,7 @@ from llm.models.causal import CausalModel
 from llm.models.classifier import Classifier, encode
 from llm.serving.work import Classified, Event, Question, Text, classification, continuation
 from llm.text.chat import ChatFormat, Message
+from llm.text.special import started
 from llm.text.tokenizer import Tokenizer
 
 M = TypeVar("M", bound=nn.Module)
@@ -23,10 +24,10 @@ def golden_completions(
     model: CausalModel, tokenizer: Tokenizer, prompts: Sequence[str], max_tokens: int = 16
 ) -> list[dict[str, Any]]:
     """One `{"kind": "completion", "prompt", "max_tokens", "text"}` a prompt; a prompt that fills the context is left out."""
-    model, start = _exact(model), tokenizer.eos if tokenizer.bos is None else tokenizer.bos
+    model = _exact(model)
     found = []
     for prompt in prompts:
-        ids = [start, *tokenizer.encode(prompt)]
+        ids = started(tokenizer, tokenizer.encode(prompt))
         if (room := min(max_tokens, model.config.context_length - len(ids))) > 0:
             text = _answer(model, tokenizer, ids, room, (tokenizer.eos,))
             found.append({"kind": "completion", "prompt": prompt, "max_tokens": room, "text": text})

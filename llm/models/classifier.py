@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from llm.models.causal import CausalModel
+from llm.text.special import started
 
 
 class Tokenizer(Protocol):
@@ -56,5 +57,4 @@ def encode(tokenizer: Tokenizer, text: str, context_length: int) -> list[int]:
 
 def encode_all(tokenizer: Tokenizer, texts: Sequence[str], context_length: int) -> list[list[int]]:
     """The same for many texts, on all cores."""
-    start = tokenizer.eos if tokenizer.bos is None else tokenizer.bos
-    return [[start, *ids[: context_length - 1]] for ids in tokenizer.encode_batch(texts)]
+    return [started(tokenizer, ids[: context_length - 1]) for ids in tokenizer.encode_batch(texts)]

@@ -9,6 +9,7 @@ from llm.serving.package import Package
 from llm.serving.requests import ChatRequest, ClassificationRequest, CompletionRequest, Generating
 from llm.serving.work import Event, Question, classification, continuation
 from llm.text.chat import Message
+from llm.text.special import DoubledBosError, check_single_bos
 
 
 def check_name(package: Package, asked: str | None) -> None:
@@ -27,6 +28,10 @@ def completion(package: Package, request: CompletionRequest) -> Iterator[Event]:
         raise invalid(f"token {wrong[0]} is none of the tokenizer's {size:,}", "prompt", "invalid_value")
     else:
         prompt = request.prompt
+        try:
+            check_single_bos(package.tokenizer, prompt)
+        except DoubledBosError as error:
+            raise invalid(error.what, "prompt", "doubled_bos") from None
     return _continue(package, request, prompt, request.max_tokens, (package.tokenizer.eos,), "prompt")
 
 

@@ -15,6 +15,7 @@ from llm.models.classifier import Classifier, encode
 from llm.models.hub import WEIGHTS, kind, load_classifier, load_model
 from llm.serving.work import Event, Question, classification, continuation
 from llm.text.chat import ChatFormat
+from llm.text.special import started
 from llm.text.tokenizer import Tokenizer
 
 _PROBE = "The"
@@ -56,8 +57,7 @@ class Package:
 
     def start_ids(self, prompt: str) -> list[int]:
         """The ids of a text to continue: it stands where a document starts."""
-        start = self.tokenizer.eos if self.tokenizer.bos is None else self.tokenizer.bos
-        return [start, *self.tokenizer.encode(prompt)]
+        return started(self.tokenizer, self.tokenizer.encode(prompt))
 
     def probe(self) -> Iterator[Event]:
         """The smallest real work: whoever sees it end knows that the model answers."""

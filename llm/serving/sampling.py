@@ -10,6 +10,7 @@ from torch import Tensor
 from infra.store.errors import InputError, SlipwayError
 from llm.events import Noted, Observer, ignore
 from llm.serving.text_stream import TextStream
+from llm.text.special import started
 
 
 class NotFiniteError(SlipwayError):
@@ -114,8 +115,7 @@ def continue_text(model: Model, tokenizer: Tokenizer, prompt: str, **options: Un
 
 def stream_text(model: Model, tokenizer: Tokenizer, prompt: str, **options: Unpack[Options]) -> Iterator[str]:
     """The same, piece by piece as it comes: a piece never holds half a UTF-8 character."""
-    start = tokenizer.eos if tokenizer.bos is None else tokenizer.bos
-    ids = [start, *tokenizer.encode(prompt)]
+    ids = started(tokenizer, tokenizer.encode(prompt))
     settings: Options = {"stop": (tokenizer.eos,), **options}
     return _pieces(tokenizer, ids, generate(model, ids, vocabulary=tokenizer.size, **settings))
 

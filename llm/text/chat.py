@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Final, Literal, TypedDict, get_args
 
 from infra.store.errors import InputError
-from llm.text.tokenizer import CONFIG, Tokenizer
+from llm.text.files import CONFIG
+from llm.text.tokenizer import Tokenizer
 
 START, END = "<|im_start|>", "<|im_end|>"
 MARKERS: Final = (START, END)
@@ -136,7 +137,7 @@ class ChatFormat:
         bos = "" if self.tokenizer.bos is None else self._spelled(self.tokenizer.bos)
         text = bos + "".join(f"{START}{message['role']}\n{message['content'].strip()}{END}\n" for message in chat)
         spelled = self.tokenizer.encode(f"{START}{END}")
-        if self.tokenizer.encode_marked(text) != list(self.render(chat).ids) or {self.start, self.end} & {*spelled}:
+        if self.tokenizer.encode(text, control=True) != list(self.render(chat).ids) or {self.start, self.end} & {*spelled}:
             raise InputError(
                 "the tokenizer does not keep a chat's markers apart from its text",
                 where="tokenizer.json",
