@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from flows import stages
+from flows.origins import HUB, origin
 from flows.pipeline.session import Walked, current
 from flows.pipeline.stage import Input, Reference, Stage
 from infra.registry import ModelVersion, Registry
@@ -18,16 +19,21 @@ PACKAGE_FILES = ("config.json", "generation_config.json", "model.safetensors", "
 
 
 def base_model(base: str, run: Callable[[Stage], Walked]) -> Input | None:
-    """The package of the recipe's `base`, or None when there is none: a registered one as it is, a folder imported first."""
+    """The package of the recipe's `base`, or None when there is none: a registered one as it is, another imported first."""
     if not base:
         return None
     session = current()
     if base.startswith("models:/"):
         return package_at(session.store, Registry(session.settings.tracking_uri).version(base).source)
-    folder = Path(base).expanduser().absolute()
-    if known := inside(session.store, str(folder)):
+    if base.startswith(HUB):
+        raise InputError(
+            "a recipe's base is a model that is here already",
+            where=base,
+            mend=f"`slipway models import {base}` brings it in, and says the models:/NAME/VERSION to name as base.",
+        )
+    if known := inside(session.store, str(Path(base).expanduser().absolute())):
         return known
-    return run(stages.import_base(str(folder), folder_version(folder)))["package"]
+    return run(stages.import_base(origin(base)))["package"]
 
 
 def champion_of(name: str) -> Reference | None:
@@ -54,7 +60,9 @@ def missing_version(result: Mapping[str, Any]) -> str:
     if not registry.has(result["name"], result["version"], result["source"]):
         return model
     told = registry.version(model).tags.get("evidence.sha256")
-    return "" if told == result["evidence_sha256"] else f"verdict on {model}"  # it was measured otherwise since
+    return (
+        "" if "evidence_sha256" not in result or told == result["evidence_sha256"] else f"verdict on {model}"
+    )  # it was measured otherwise since
 
 
 def package_at(store: Store, source: str) -> Reference:

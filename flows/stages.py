@@ -1,10 +1,12 @@
 """The stages of every flow: what each is identified by, what it takes from those before it, and where its work lies."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import Annotated, Any
 
 from flows import door, served
+from flows.origins import HUB, Origin
 from flows.pipeline.session import Walked
 from flows.pipeline.stage import Input, Pending, Reference, Stage
 from flows.recipes.sections import (
@@ -18,7 +20,7 @@ from flows.recipes.sections import (
     TokenizerConfig,
 )
 from infra.settings import Settings
-from infra.store.fingerprint import RUNTIME
+from infra.store.fingerprint import RUNTIME, fingerprint
 from infra.store.protocol import Store
 from llm.data import labelled
 from llm.data.config import PYTHON_STDLIB, ClassificationData, DataConfig, Expectations, LabelExpectations
@@ -77,9 +79,25 @@ class Asking:
 
 @dataclass(frozen=True)
 class BaseFolder:
-    """A model folder outside the store; its content version is an input."""
+    """A model outside the store; its content version is an input. source, revision: on the hub; of a folder its name alone.
+
+    A folder may lie anywhere under any name; what it was on the hub, and under which licence, belongs to what is known of it.
+    """
 
     folder: Annotated[str, RUNTIME]
+    source: Annotated[str, RUNTIME]
+    hub: str
+    revision: str
+    licence: str
+    layout: str
+    files: Annotated[Mapping[str, str], RUNTIME]
+
+
+@dataclass(frozen=True)
+class RegisteringImport:
+    """Under which name an imported model is registered."""
+
+    name: str
 
 
 @dataclass(frozen=True)
@@ -130,9 +148,23 @@ def validate_data(data: DataConfig) -> Stage:
     return Stage("validate-data", "flows.work.validate_data:work", settings, {"source": _inspected(data).version})
 
 
-def import_base(folder: str, version: str) -> Stage:
+def import_base(found: Origin) -> Stage:
     """A model from outside as a package in the store, in the place of pretraining."""
-    return Stage("import-base", "flows.work.import_base:work", BaseFolder(folder), {"base": version})
+    settings = BaseFolder(
+        folder=str(found.folder),
+        source=found.source,
+        hub=found.source if found.source.startswith(HUB) else "",
+        revision=found.revision,
+        licence=found.licence,
+        layout=found.layout,
+        files=found.files,
+    )
+    return Stage("import-base", "flows.work.import_base:work", settings, {"base": fingerprint(dict(found.files))[:16]})
+
+
+def register_import(name: str, package: Input, gone: Any) -> Stage:
+    """An imported model in the registry, by reference, before anything was measured of it."""
+    return Stage("register-import", "flows.work.register_import:work", RegisteringImport(name), {"package": package}, gone=gone)
 
 
 def prepare_data(data: DataConfig, tokenizer: TokenizerConfig, corpus: Walked, base: Input | None = None) -> Stage:

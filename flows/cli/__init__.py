@@ -18,6 +18,11 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "data show": ("flows.cli.data:show", "What a dataset holds and where it came from."),
     "models list": ("flows.cli.models:list_models", "The registered models."),
     "models show": ("flows.cli.models:show", "One version with its card, or a model folder."),
+    "models import": (
+        "flows.cli.models_import:import_",
+        "Bring a model in: a Hugging Face folder, a litgpt checkpoint, hf://OWNER/NAME.",
+    ),
+    "models export": ("flows.cli.models_export:export", "Write a model for other tools: a Hugging Face folder, GGUF, litgpt."),
     "review list": ("flows.cli.review:list_candidates", "The candidates, their gates, and the champions."),
     "review show": ("flows.cli.review:show", "One version: its card, and what changed against the champion."),
     "review approve": ("flows.cli.review:approve", "Make a version the champion; needs a reason."),

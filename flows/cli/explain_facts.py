@@ -91,7 +91,13 @@ def _source(facts: Mapping[str, Any]) -> list[str]:
 
 
 def _folder(facts: Mapping[str, Any]) -> list[str]:
-    return [] if facts.get("folder") else ["a model folder from outside the store"]
+    if facts.get("folder"):
+        return []
+    revision = f" at {facts['revision']}" if "revision" in facts else ""
+    told = f": {facts['from']}{revision}" if "from" in facts else ""
+    rights = [f"licence {facts.get('licence', 'not stated')}"] if "from" in facts else []
+    named = [f"{name} sha256 {str(sha256)[:12]}" for name, sha256 in [*facts.get("files", {}).items()][:_NAMED]]
+    return [f"a model from outside the store{told}", *rights, *named]
 
 
 def _run(facts: Mapping[str, Any]) -> list[str]:

@@ -16,8 +16,11 @@ class Located:
     name: str
 
 
-def locate(model: str) -> Located:
-    """For models:/NAME@ALIAS, models:/NAME/VERSION or a folder. Raises InputError; the folder's files are not checked here."""
+def locate(model: str, *, checked: bool = False) -> Located:
+    """For models:/NAME@ALIAS, models:/NAME/VERSION or a folder. Raises InputError.
+
+    checked: whether a registered version's files are compared with their hashes now; else whoever loads them does it.
+    """
     if not model.startswith("models:"):
         folder = Path(model).expanduser().absolute()
         if not folder.is_dir():
@@ -32,8 +35,11 @@ def locate(model: str) -> Located:
     from flows.models import package_at
     from infra.registry import Registry
     from infra.store import open_store
+    from infra.store.manifest import load
 
     version = Registry(uri).version(model)
     store = open_store(settings.store)
     package = package_at(store, version.source)
+    if checked:
+        return Located(load(store, package.prefix).folder(), version.name)
     return Located(store.get_file(f"{package.prefix}/config.json").parent, version.name)

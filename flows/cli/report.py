@@ -135,7 +135,7 @@ def _evaluated(result: Mapping[str, Any]) -> str:
 
 
 def _registered(result: Mapping[str, Any]) -> str:
-    failed = [gate["name"] for gate in result["gates"] if not gate["passed"]]
+    failed = [gate["name"] for gate in result.get("gates", ()) if not gate["passed"]]
     return f"{result['model']}" + (f"; gates failed: {', '.join(failed)}" if failed else "")
 
 
@@ -158,6 +158,7 @@ def _deployed(result: Mapping[str, Any]) -> str:
 _RESULTS: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "validate-data": _validated,
     "import-base": _imported,
+    "register-import": _registered,
     "prepare-data": _prepared,
     "pretrain": _pretrained,
     "prepare-classification": _labelled,

@@ -19,6 +19,12 @@ _KINDS: Final[dict[str, Kind]] = {
     "tokens": "tokens",
     "corpus": "corpus",
 }
+_OF_IMPORT: Final = {
+    "from": "imported_from",
+    "revision": "revision",
+    "licence": "model_licence",
+    "files": "source_files",
+}
 _OUTSIDE: Final = ("source",)  # inputs of a stage that never were in the store
 
 
@@ -87,8 +93,17 @@ class Tracer:
         if role in _OUTSIDE:
             return Link(role, self._source(version, record), version)
         if record.stage == "import-base" and role == "base":
-            return Link(role, self.add(Node("model folder", f"base/{version}", version, {"outside": True})), version)
+            told = self._imported(record)
+            return Link(role, self.add(Node("model folder", f"base/{version}", version, {"outside": True, **told})), version)
         return self.by_version(role, version, used_by=record.run)
+
+    def _imported(self, record: Record) -> dict[str, Any]:
+        """Where a model from outside came from, as the package that was made of it says."""
+        made = next((ref.prefix for ref in record.outputs.values()), "")
+        lineage = read_json(self.store, f"{made}/lineage.json")
+        if isinstance(lineage, str):
+            return {}
+        return {name: lineage.get(key) for name, key in _OF_IMPORT.items() if lineage.get(key)}
 
     def _gone(self, prefix: str, why: str) -> str:
         """What is missing or unreadable: the record of the run that made it still says what it was, and from what."""

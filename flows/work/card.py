@@ -27,6 +27,22 @@ def card(name: str, evidence: Mapping[str, Any], lineage: Mapping[str, Any]) -> 
     return "\n".join(lines)
 
 
+def import_card(name: str, kind: str, lineage: Mapping[str, Any]) -> str:
+    """Markdown for a model from outside, of which nothing has been measured here."""
+    measure = f"slipway run register --set base=models:/{name}/VERSION --set registration.name={name}"
+    lines = [
+        f"# {name}, imported",
+        "",
+        f"Not trained here ({kind}). **Nothing of it has been measured**: no gate has run, and it cannot be approved.",
+        f"`{measure}` measures it.",
+        "",
+        "## Where it comes from",
+        *(f"- {label}: `{lineage[key]}`" for key, label in _ORIGINS.items() if lineage.get(key)),
+        *([] if lineage.get("model_licence") else ["- licence of the model: not stated"]),
+    ]
+    return "\n".join(lines)
+
+
 _ROWS = {
     "model": "this model",
     "champion": "the champion",
@@ -45,6 +61,9 @@ _ORIGINS = {
     "licence": "licence of the text",
     "interpreter": "text read with",
     "imported_from": "imported from",
+    "revision": "at the commit",
+    "model_licence": "licence of the model",
+    "weights_sha256": "sha256 of the weights",
 }
 
 

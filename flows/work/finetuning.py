@@ -1,5 +1,6 @@
 """What the works of every finetuning share: the training, the package with its origins, the result."""
 
+import json
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -63,8 +64,15 @@ def finetuned(
         "examples": examples.version,
         "checkpoint": checkpoint.prefix,
         **{name: examples.facts[name] for name in _FROM_EXAMPLES},
+        **_licence_of(base),
     }
     package = publish_package(job, folder, lineage)
     shutil.rmtree(folder, ignore_errors=True)
     result = training_result(history, measure, start, package, metrics, steps) | dict(facts)
     return Outcome({"package": package}, result, numerics.document())
+
+
+def _licence_of(base: Thing) -> dict[str, Any]:
+    """What a base from outside was given under holds for what is made of it."""
+    told = json.loads(base.path("lineage.json").read_text()).get("model_licence")
+    return {"model_licence": told} if told else {}

@@ -1,23 +1,91 @@
-"""The work of `import-base`: a model folder from outside becomes a package in the store."""
+"""The work of `import-base`: a model from outside becomes a package in the store, its weights streamed, never held."""
 
+import json
 import shutil
 from pathlib import Path
+from typing import Any
 
-from flows.models import PACKAGE_FILES
+import torch
+
+from flows.origins import SMALL, legal_files
 from flows.pipeline.stage import Job, Outcome
 from flows.stages import BaseFolder
 from flows.work.package import publish_package
-from llm.models.hub import load_model
+from infra.store.errors import InputError
+from infra.store.manifest import sha256
+from llm.events import Noted
+from llm.models.classifier import Classifier
+from llm.models.hub import kind, load_classifier, load_config, load_model
+from llm.models.weight_files import ONE, join
 from llm.text.tokenizer import Tokenizer
 
 
 def work(job: Job, settings: BaseFolder) -> Outcome:
     source, folder = Path(settings.folder), job.scratch / "package"
-    model = load_model(source)  # a folder that does not load is refused here, before anything builds on it
-    Tokenizer.load(source)
     folder.mkdir()
-    for name in PACKAGE_FILES:
-        if (source / name).is_file():
+    if settings.layout == "litgpt":
+        from llm.models.litgpt import read_checkpoint  # nothing else needs it
+
+        read_checkpoint(source, folder)
+    else:
+        load_config(source)  # what is not known is refused before gigabytes are copied
+        _check_unquantised(source)
+        join(source, folder / ONE)
+        shutil.copyfile(source / "config.json", folder / "config.json")
+    _copy_small(source, folder)
+    parameters = _check(folder)
+    for path in legal_files(source):
+        shutil.copyfile(path, folder / path.name)
+    lineage: dict[str, Any] = {
+        "imported_from": settings.source,
+        "layout": settings.layout,
+        "model_licence": settings.licence or None,
+        "source_files": dict(settings.files),
+        "weights_sha256": sha256(folder / ONE),
+        **({"revision": settings.revision} if settings.revision else {}),
+    }
+    job.observe(Noted(f"{settings.source}: {parameters:,} parameters, licence {settings.licence or 'not stated'}"))
+    package = publish_package(job, folder, lineage)
+    result = {
+        "parameters": parameters,
+        "package_uri": package.uri,
+        "weights_sha256": lineage["weights_sha256"],
+        "bytes": package.bytes(),
+    }
+    return Outcome({"package": package}, result)
+
+
+def _copy_small(source: Path, folder: Path) -> None:
+    """Tokenizer and settings; a chat template in a file of its own goes where everybody finds it, into tokenizer_config.json."""
+    for name in SMALL:
+        if (source / name).is_file() and name not in ("config.json", "chat_template.jinja"):
             shutil.copyfile(source / name, folder / name)
-    package = publish_package(job, folder, {"imported_from": source.name})
-    return Outcome({"package": package}, {"parameters": model.config.parameters()})
+    template, settings = source / "chat_template.jinja", folder / "tokenizer_config.json"
+    if template.is_file():
+        known = json.loads(settings.read_text()) if settings.is_file() else {}
+        if not known.get("chat_template"):
+            settings.write_text(json.dumps({**known, "chat_template": template.read_text()}, indent=2, sort_keys=True) + "\n")
+
+
+def _check(folder: Path) -> int:
+    """Loads what was made, weights mapped and not read, so that a model that does not load is refused here. Its parameters."""
+    model: torch.nn.Module = load_classifier(folder) if kind(folder) == "classifier" else load_model(folder)
+    config = model.body.config if isinstance(model, Classifier) else load_config(folder)
+    size = Tokenizer.load(folder).size
+    if size > config.vocabulary:
+        raise InputError(
+            f"the tokenizer has {size:,} tokens, the model {config.vocabulary:,}",
+            where=str(folder),
+            mend="Put the tokenizer beside the model that was trained with it.",
+        )
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def _check_unquantised(source: Path) -> None:
+    told = json.loads((source / "config.json").read_text()).get("quantization_config")
+    if told:
+        raise InputError(
+            f"its weights are quantised ({told.get('quant_method', 'unknown')}), which is not read here",
+            where=str(source / "config.json"),
+            mend="Name the model that it was made from.",
+        )
