@@ -38,17 +38,19 @@ def read(path: Path) -> Found:
     """
     chosen = _choose(path)
     settings = _settings(chosen.parent)
+    usual = {"eos_token": END_OF_TEXT}
+    adds: tuple[bool | None, bool | None] = (None, None)
     if chosen.name in {name for pair in _GPT2 for name in pair}:
-        inner, roles, adds = _read_gpt2(chosen, settings), {"eos_token": END_OF_TEXT}, (False, False)
+        inner, adds = _read_gpt2(chosen, settings), (False, False)
     elif chosen.suffix == ".json":
-        inner, roles, adds = _read_json(chosen), {"eos_token": END_OF_TEXT}, (None, None)
+        inner = _read_json(chosen)
     else:
         model = read_model(chosen)
-        inner, roles, adds = to_tokenizer(model), dict(model.roles), ("bos_token" in model.roles, False)
-    if adds[0] is not None:  # a tokenizer.json says itself what stands around a sequence; here its settings do
+        inner, usual, adds = to_tokenizer(model), dict(model.roles), ("bos_token" in model.roles, False)
+    if adds[0] is not None:  # a tokenizer.json says itself what stands around a sequence, other files leave it to their settings
         adds = (bool(settings.get("add_bos_token", adds[0])), bool(settings.get("add_eos_token", adds[1])))
-    named = {role: _spelling(settings[role]) for role in ROLES if role in settings}
-    roles = {role: name for role, name in {**roles, **named}.items() if name is not None}
+    named: dict[str, str | None] = {**usual, **{role: _spelling(settings[role]) for role in ROLES if role in settings}}
+    roles = {role: name for role, name in named.items() if name is not None}
     _add_tokens(inner, settings, roles, chosen)
     return Found(inner, roles, *adds, str(chosen))
 

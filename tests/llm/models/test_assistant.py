@@ -14,7 +14,8 @@ from llm.models.build import new_model
 from llm.models.hub import load_model, save_model
 from llm.models.presets import preset
 from llm.text.chat import ChatFormat
-from llm.text.tokenizer import END_OF_TEXT, Tokenizer
+from llm.text.files import END_OF_TEXT
+from llm.text.tokenizer import Tokenizer
 
 TEXT = "a ship on the sea, a ship in the harbour"
 

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from infra.store.errors import DamagedError, InputError
 from llm.models.classifier import Classifier
-from llm.models.config import LlamaConfig
+from llm.models.config import GPT2Config, LlamaConfig
+from llm.models.gpt2 import GPT2
 from llm.models.hub import save_classifier, save_model
 from llm.models.llama import Llama
 from llm.models.lora import LoraConfig, LoraLinear, adapters, add_adapters, matrices, merge_adapters, merged_copy
@@ -20,6 +21,7 @@ from llm.models.lora_files import CONFIG, WEIGHTS, load_adapters, save_adapters
 SHAPE = LlamaConfig(
     vocabulary=97, context_length=32, n_layers=2, width=32, n_heads=4, n_kv_heads=2, hidden=48, tied=True, norm_epsilon=1e-5
 )
+GPT2_SHAPE: dict[str, Any] = {"vocabulary": 97, "context_length": 32, "n_layers": 2, "width": 32, "n_heads": 4, "hidden": 64}
 CONFIGS = [
     LoraConfig(rank=4, alpha=8),
     LoraConfig(rank=3, alpha=7.5, rank_stabilised=True),
@@ -59,7 +61,8 @@ def ids(rows: int = 2) -> Tensor:
 
 @torch.no_grad()
 def said(model: nn.Module) -> Tensor:
-    return model(ids())
+    logits: Tensor = model(ids())
+    return logits
 
 
 def test_new_adapters_change_nothing_yet() -> None:
@@ -185,6 +188,24 @@ def test_adapters_that_peft_saved_are_read(kind: str, options: dict[str, Any], t
     assert config.rank_stabilised is bool(options.get("use_rslora"))
 
 
+@pytest.mark.parametrize("targets", [(), ("attention.out",), ("attention.qkv", "mlp")], ids=str)
+def test_peft_reads_the_adapters_of_a_gpt2_and_we_read_its(targets: tuple[str, ...], tmp_path: Path) -> None:
+    pytest.importorskip("llm.models.hub_names", reason="GPT-2's folders are not read yet")
+    peft, transformers = pytest.importorskip("peft"), pytest.importorskip("transformers")
+    shape, config = GPT2Config(**GPT2_SHAPE), LoraConfig(rank=4, alpha=6, targets=targets)
+    ours = GPT2(shape).eval()
+    save_model(ours, tmp_path / "base", end_of_text=0)
+    stir(add_adapters(ours, config))
+    save_adapters(ours, config, tmp_path / "adapters")
+    theirs = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "base", dtype=torch.float32)
+    theirs = peft.PeftModel.from_pretrained(theirs, tmp_path / "adapters").eval()
+    assert (answers(theirs) - answers(ours)).abs().max() < 1e-4
+    theirs.save_pretrained(tmp_path / "again")
+    again, _ = load_adapters(GPT2(shape).eval(), tmp_path / "again")
+    assert (answers(theirs) - answers(again)).abs().max() < 1e-4
+    assert (answers(theirs) - answers(merge_adapters(again))).abs().max() < 1e-4
+
+
 @pytest.mark.parametrize(
     ("changed", "said"),
     [
@@ -240,6 +261,8 @@ def answers(model: Any) -> Tensor:
     """Logits of some rows, which are all full: (2, T, V), or (2, labels)."""
     rows = ids().clamp(min=1)  # 0 would be padding
     if isinstance(model, Classifier):
-        return model(rows, torch.full((len(rows),), rows.shape[1]))
+        classes: Tensor = model(rows, torch.full((len(rows),), rows.shape[1]))
+        return classes
     found = model(rows)
-    return found if isinstance(found, Tensor) else found.logits
+    logits: Tensor = found if isinstance(found, Tensor) else found.logits
+    return logits

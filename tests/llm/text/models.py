@@ -52,8 +52,8 @@ def write_model(
 ) -> Path:
     """BPE with byte fallback, its text taken as it is after one more space, as Llama 2 has it; other fields by their numbers."""
     content = b"".join(_field(1, _piece(*piece)) for piece in pieces)
-    content += _field(2, _message({3: 2, 4: len(pieces), 35: 1, 40: 0, 41: 1, 42: 2, 43: 2**64 - 1} | dict(trainer or {})))
-    content += _field(3, _message({1: b"identity", 2: b"", 3: 1, 4: 0, 5: 1} | dict(normalizer or {})))
+    content += _field(2, _message({3: 2, 4: len(pieces), 35: 1, 40: 0, 41: 1, 42: 2, 43: 2**64 - 1, **(trainer or {})}))
+    content += _field(3, _message({1: b"identity", 2: b"", 3: 1, 4: 0, 5: 1, **(normalizer or {})}))
     path.write_bytes(content)
     return path
 

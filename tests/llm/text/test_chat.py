@@ -11,7 +11,8 @@ from tokenizers import decoders, models, normalizers, pre_tokenizers, trainers
 
 from infra.store.errors import InputError
 from llm.text.chat import END, START, ChatFormat, Message, Rendered
-from llm.text.tokenizer import CONFIG, END_OF_TEXT, Tokenizer
+from llm.text.files import CONFIG, END_OF_TEXT
+from llm.text.tokenizer import Tokenizer
 
 TEXTS = ["the cat sat on the mat, the cat sat.", "user\nassistant\nsystem\n", "\n\n  \n def cat(mat):\n    return the(cat)\n"] * 20
 ODD = [

@@ -6,11 +6,16 @@ from pathlib import Path
 import pytest
 import torch
 
-from infra.store.errors import SlipwayError
 from infra.store.folder import FolderStore
 from infra.store.manifest import publish
 from llm.data.tokens import TokenStream, token_dtype, write_tokens
 from llm.models.classifier import encode
+from llm.models.config import LlamaConfig
+from llm.models.llama import Llama
+from llm.serving.dispatch import completion
+from llm.serving.errors import ApiError
+from llm.serving.package import Package
+from llm.serving.requests import CompletionRequest
 from llm.text.chat import MARKERS, ChatFormat
 from llm.text.special import DoubledBosError, check_single_bos, document, started
 from llm.text.tokenizer import Tokenizer
@@ -51,8 +56,7 @@ def test_a_doubled_bos_is_an_error_with_a_name(with_bos: Tokenizer, without: Tok
     for doubling in (started, document, lambda tokenizer, ids: check_single_bos(tokenizer, [1, *ids])):
         with pytest.raises(DoubledBosError, match=r"begin with bos \(token 1\) twice") as error:
             doubling(with_bos, ids)
-    assert isinstance(error.value, SlipwayError)
-    assert error.value.document()["error"]["code"] == "doubled-bos"
+        assert error.value.document()["error"]["code"] == "doubled-bos"
     check_single_bos(with_bos, ids)
     check_single_bos(without, [without.eos, without.eos])
 
@@ -90,3 +94,13 @@ def test_the_switch_to_control_tokens_leaves_others_who_encode_alone(with_bos: T
     assert with_bos.encode("</s>", control=True) == [2]
     assert 2 not in with_bos.encode("</s>")
     assert torch.tensor(with_bos.encode("</s>")).numel() == len(with_bos.encode_batch(["</s>"])[0])
+
+
+def test_a_client_that_sends_two_bos_as_ids_is_told(with_bos: Tokenizer) -> None:
+    shape = LlamaConfig(vocabulary=with_bos.size, context_length=16, n_layers=1, width=8, n_heads=1, n_kv_heads=1, hidden=8)
+    package = Package("ship", Llama(shape).eval(), with_bos, None, None, "")
+    assert package.start_ids("the") == [1, *with_bos.encode("the")]
+    list(completion(package, CompletionRequest(model="ship", prompt=[1, 260], max_tokens=1)))
+    with pytest.raises(ApiError, match="twice") as error:
+        completion(package, CompletionRequest(model="ship", prompt=[1, 1, 260], max_tokens=1))
+    assert (error.value.status, error.value.code) == (400, "doubled_bos")

@@ -7,7 +7,8 @@ import pytest
 import tokenizers
 
 from infra.store.errors import InputError
-from llm.text.tokenizer import CONTROL, END_OF_TEXT, Tokenizer
+from llm.text.files import END_OF_TEXT
+from llm.text.tokenizer import CONTROL, Tokenizer
 
 TEXTS = ["the cat sat on the mat, the cat sat.", "def cat(mat):\n    return the(cat)\n"] * 20
 ODD = [
