@@ -84,12 +84,12 @@ class Tokenizer:
         return cls(inner)
 
     @classmethod
-    def load(cls, path: Path) -> Self:
+    def load(cls, path: Path | str) -> Self:
         """From a folder, or one of its files: tokenizer.json, GPT-2's vocabulary and merges, or a SentencePiece model.
 
         `tokenizer_config.json` beside it names the control tokens. Raises InputError for what cannot be read, or not faithfully.
         """
-        found = read(path)
+        found = read(Path(path))
         before, after = _surroundings(found.inner)
         eos, bos = found.roles.get("eos_token", END_OF_TEXT), found.roles.get("bos_token")
         if found.add_bos is None:
