@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from infra.store.errors import InputError
-from llm.config import Bounds
+from llm.config import Bounds, out_of_bounds
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,6 +80,8 @@ class RopeScaling:
     original_context_length: Annotated[int, Bounds(ge=1)] = 8192
 
     def __post_init__(self) -> None:
+        if problems := out_of_bounds(self):
+            raise InputError("; ".join(problems), where="model.rope_scaling")
         if self.high_frequency_factor <= self.low_frequency_factor:
             raise InputError(
                 f"high_frequency_factor {self.high_frequency_factor} is not above low_frequency_factor {self.low_frequency_factor}",
@@ -100,6 +102,8 @@ class LlamaConfig(_Shape):
     """Whether queries and keys are normalised head by head (Qwen 3; Henry et al., 2020)."""
     rope_base: Annotated[float, Bounds(gt=0)] = 10_000.0
     rope_scaling: RopeScaling | None = None
+    family: Literal["", "llama", "mistral", "qwen2", "qwen3"] = ""
+    """Under which name it is written for others; nothing stands for the one that the fields tell, and becomes its name."""
 
     def __post_init__(self) -> None:
         if self.n_heads % self.n_kv_heads or (not self.head_width and self.width % self.n_heads):
@@ -107,6 +111,15 @@ class LlamaConfig(_Shape):
                 f"width {self.width}, {self.n_heads} heads and {self.n_kv_heads} key-value heads do not divide each other",
                 where="model",
             )
+        told = "qwen3" if self.qk_norm else "qwen2" if self.qkv_bias else "llama"
+        fitting = ("llama", "mistral") if told == "llama" else (told,)
+        if (self.qkv_bias and self.qk_norm) or self.family not in ("", *fitting):
+            raise InputError(
+                f"no {self.family or 'model'} has qkv_bias={self.qkv_bias} and qk_norm={self.qk_norm}",
+                where="model",
+                mend="Biases are Qwen 2's, the norm is Qwen 3's.",
+            )
+        object.__setattr__(self, "family", self.family or told)
         if not self.head_width:
             object.__setattr__(self, "head_width", self.width // self.n_heads)
         if self.head_width % 2:

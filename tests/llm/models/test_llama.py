@@ -1,6 +1,5 @@
-"""The Llama is the one everybody knows: same logits as `transformers`, same counts, same text with and without a cache."""
+"""A Llama's counts are true, a cache changes nothing, and a saved one comes back bit for bit."""
 
-import json
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -10,18 +9,13 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from infra.store.errors import DamagedError, InputError
+from infra.store.errors import DamagedError
 from llm.models.config import LlamaConfig
 from llm.models.hub import load_config, load_model, save_model
 from llm.models.llama import Llama
 from llm.models.presets import PRESETS
 
 TINY = cast(LlamaConfig, PRESETS["llama-tiny"])
-SHAPES = {
-    "grouped queries": TINY,
-    "one key-value head a query head": replace(TINY, n_kv_heads=4),
-    "untied output layer": replace(TINY, tied=False, rope_base=500_000.0),
-}
 
 
 def random_model(config: LlamaConfig) -> Llama:
@@ -30,27 +24,6 @@ def random_model(config: LlamaConfig) -> Llama:
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=0.1)
     return model
-
-
-@pytest.mark.parametrize("config", SHAPES.values(), ids=SHAPES)
-def test_transformers_gives_the_same_logits_for_an_exported_model(config: LlamaConfig, tmp_path: Path) -> None:
-    transformers = pytest.importorskip("transformers")
-    model, ids = random_model(config), torch.arange(40).reshape(2, 20) * 7 % config.vocabulary
-    save_model(model, tmp_path, end_of_text=0)
-    theirs = transformers.AutoModelForCausalLM.from_pretrained(tmp_path, dtype=torch.float32)
-    with torch.no_grad():
-        torch.testing.assert_close(model(ids), theirs(ids).logits, atol=1e-4, rtol=1e-4)
-
-
-@pytest.mark.parametrize("config", SHAPES.values(), ids=SHAPES)
-def test_a_model_that_transformers_saved_gives_the_same_logits_here(config: LlamaConfig, tmp_path: Path) -> None:
-    transformers = pytest.importorskip("transformers")
-    save_model(random_model(config), tmp_path / "a", end_of_text=0)
-    theirs = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "a", dtype=torch.float32)
-    theirs.save_pretrained(tmp_path / "b")
-    ids = torch.arange(20)[None] % config.vocabulary
-    with torch.no_grad():
-        torch.testing.assert_close(load_model(tmp_path / "b")(ids), theirs(ids).logits, atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize("pieces", [[20], [1] * 20, [7, 1, 12]])
@@ -72,7 +45,7 @@ def test_the_flops_of_a_plan_are_those_torch_counts() -> None:
 
 
 def test_a_saved_model_comes_back_bit_for_bit(tmp_path: Path) -> None:
-    model = random_model(SHAPES["untied output layer"])
+    model = random_model(replace(TINY, tied=False))
     save_model(model, tmp_path, end_of_text=0)
     again = load_model(tmp_path)
     assert load_config(tmp_path) == model.config
@@ -85,25 +58,6 @@ def test_a_fresh_model_predicts_nothing_yet_and_the_same_nothing_each_time() -> 
     loss = torch.nn.functional.cross_entropy(first(ids)[0, :-1], ids[0, 1:])
     assert loss.item() == pytest.approx(math.log(512), rel=0.02)
     assert torch.equal(first(ids), second(ids))
-
-
-@pytest.mark.parametrize(
-    ("change", "named"),
-    [
-        ({"model_type": "gpt2"}, "gpt2"),
-        ({"attention_bias": True}, "attention_bias"),
-        ({"rope_scaling": {"rope_type": "llama3"}}, "llama3"),
-        ({"head_dim": 99}, "99"),
-    ],
-)
-def test_a_configuration_that_would_change_the_result_is_refused_by_name(
-    change: dict[str, object], named: str, tmp_path: Path
-) -> None:
-    save_model(random_model(TINY), tmp_path, end_of_text=0)
-    path = tmp_path / "config.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
-    with pytest.raises(InputError, match=named):
-        load_model(tmp_path)
 
 
 def test_weights_cut_short_are_named(tmp_path: Path) -> None:
