@@ -62,7 +62,7 @@ def test_a_shard_that_is_missing_or_cut_is_named(tmp_path: Path) -> None:
 
 
 PEAK = """
-import sys, resource, torch
+import sys, torch
 from pathlib import Path
 from llm.models.hub import load_model, save_model
 
