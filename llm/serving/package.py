@@ -1,5 +1,6 @@
 """What is served: a model package, its files checked before anything is loaded."""
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from infra.store.manifest import MANIFEST, find, sha256
 from llm.models.causal import CausalModel
 from llm.models.classifier import Classifier, encode
 from llm.models.hub import WEIGHTS, kind, load_classifier, load_model
+from llm.models.weight_files import weight_files
 from llm.serving.work import Event, Question, classification, continuation
 from llm.text.chat import ChatFormat
 from llm.text.special import started
@@ -85,12 +87,14 @@ def load_package(folder: Path, name: str = "") -> Package:
 
 
 def _check(folder: Path) -> tuple[str | None, str]:
-    """The package's version, if a manifest gives one, and the sha256 of its weights, both of files that were read through."""
+    """The package's version, if a manifest gives one, and the sha256 of its weights, both of files that were read through.
+
+    That of weights in shards is the sha256 of the shards' own, one after another.
+    """
     if (folder / MANIFEST).is_file() and (thing := find(FolderStore(folder.parent), folder.name)):
         thing.check()
         if WEIGHTS in thing.files:
             return thing.version, str(thing.files[WEIGHTS]["sha256"])
-    if not (folder / WEIGHTS).is_file():
-        kind(folder)  # a folder without config.json has an error of its own
-        raise InputError("no weights", where=str(folder / WEIGHTS), mend="A model folder has config.json and model.safetensors.")
-    return None, sha256(folder / WEIGHTS)
+    kind(folder)  # a folder without config.json has an error of its own
+    digests = [sha256(path) for path in weight_files(folder)]
+    return None, digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()

@@ -20,7 +20,7 @@ from llm.text.tokenizer import Tokenizer
 TEXT = "a ship on the sea, a ship in the harbour"
 
 
-def foreign(folder: Path, *, vocabulary: int, tied: bool) -> Tokenizer:
+def foreign(folder: Path, *, vocabulary: int, tied: bool, name: str = "llama-tiny") -> Tokenizer:
     """A base model of somebody else, whose tokenizer knows no chats: 260 tokens, and rows for `vocabulary`."""
     inner = tokenizers.Tokenizer(models.BPE())
     inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -31,18 +31,21 @@ def foreign(folder: Path, *, vocabulary: int, tied: bool) -> Tokenizer:
         trainers.BpeTrainer(vocab_size=260, initial_alphabet=alphabet, special_tokens=[END_OF_TEXT], show_progress=False),
     )
     tokenizer = Tokenizer(inner)
-    model = new_model(replace(preset("llama-tiny", vocabulary=vocabulary, context_length=96), tied=tied))
+    model = new_model(replace(preset(name, vocabulary=vocabulary, context_length=96), tied=tied))
     model.initialise(5)
     save_model(model, folder, end_of_text=tokenizer.eos)
     tokenizer.save(folder, context_length=96)
     return tokenizer
 
 
+@pytest.mark.parametrize("name", ["llama-tiny", "gpt2-tiny"])
 @pytest.mark.parametrize("tied", [True, False], ids=["tied", "untied"])
 @pytest.mark.parametrize(("vocabulary", "then"), [(320, 320), (260, 320)], ids=["spare rows", "none to spare"])
 @torch.no_grad()
-def test_a_base_without_markers_gets_them_and_says_what_it_said(tmp_path: Path, vocabulary: int, then: int, tied: bool) -> None:
-    tokenizer = foreign(tmp_path, vocabulary=vocabulary, tied=tied)
+def test_a_base_without_markers_gets_them_and_says_what_it_said(
+    tmp_path: Path, vocabulary: int, then: int, tied: bool, name: str
+) -> None:
+    tokenizer = foreign(tmp_path, vocabulary=vocabulary, tied=tied, name=name)
     before, assistant = load_model(tmp_path), from_base(tmp_path)
     assert assistant.model.config.vocabulary == then
     assert {assistant.chats.start, assistant.chats.end} == {260, 261}

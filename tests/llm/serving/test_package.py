@@ -9,6 +9,7 @@ import pytest
 from infra.store.errors import DamagedError, InputError
 from infra.store.folder import FolderStore
 from infra.store.manifest import publish
+from llm.models.hub import load_model, save_model
 from llm.serving.package import load_package
 from tests.llm.serving.conftest import CONTEXT
 
@@ -71,3 +72,14 @@ def test_a_folder_that_is_no_package_says_what_it_lacks(base_folder: Path, tmp_p
     with pytest.raises(InputError) as error:
         load_package(folder)
     assert missing in str(error.value)
+
+
+def test_a_folder_with_its_weights_in_shards_is_served_as_well(base_folder: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(base_folder, tmp_path / "copy"))
+    (folder / "model.safetensors").unlink()
+    save_model(load_model(base_folder), folder, end_of_text=0, shard_bytes=20_000)
+    assert len(list(folder.glob("*.safetensors"))) > 1
+    package = load_package(folder)
+    assert len(package.weights_sha256) == 64
+    assert package.weights_sha256 != load_package(base_folder).weights_sha256
+    assert len(list(package.probe())) > 0

@@ -1,6 +1,7 @@
 """The loop learns, and a run that was stopped anywhere ends as if it never had been."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from infra.store.folder import FolderStore
 from infra.store.manifest import load
 from llm.events import CheckpointSaved, Event, Resumed, StepDone, Validated, ignore
 from llm.models.build import new_model
+from llm.models.presets import preset
 from llm.training.checkpoints import restore_model
 from llm.training.history import History
 from llm.training.loop import DivergedError
@@ -56,6 +58,13 @@ def test_training_learns_and_tells_what_it_does(store: FolderStore, make_job: Ma
     assert [look.step for look in looks] == list(range(4, 41, 4))
     assert looks[-1].value < looks[0].value
     assert [event.step for event in events if isinstance(event, CheckpointSaved)] == list(range(4, 41, 4))
+
+
+def test_a_gpt2_learns_as_a_llama_does(make_job: MakeJob) -> None:
+    job = replace(make_job(steps=40), model=preset("gpt2-tiny", vocabulary=320, context_length=32))
+    losses = [row["loss"] for row in pretrain(job, ignore).rows]
+    assert losses[0] > 5.5
+    assert losses[-1] < 0.75 * losses[0]
 
 
 @pytest.mark.parametrize("stop", [3, 4, 5, 11, 12])
