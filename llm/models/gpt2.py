@@ -1,5 +1,7 @@
 """GPT-2 (Radford et al., 2019): one file, top to bottom. B batch, T tokens, C width, H heads, D head width, V vocabulary."""
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -12,6 +14,8 @@ from llm.models.layers import KVCache
 
 class Attention(nn.Module):
     """Causal self-attention; queries, keys and values come out of one matrix."""
+
+    fused: ClassVar = {"qkv": 3}  # stacked by rows, for an optimizer that treats each matrix by itself
 
     def __init__(self, config: GPT2Config) -> None:
         super().__init__()

@@ -13,6 +13,8 @@ from llm.models.causal import CausalModel
 from llm.models.config import GPT2Config
 from llm.models.gpt2 import GPT2
 from llm.models.presets import PRESETS
+from llm.training.muon import Muon
+from llm.training.optimizers import Together, make_optimizer
 
 TINY = cast(GPT2Config, PRESETS["gpt2-tiny"])
 
@@ -46,6 +48,15 @@ def test_a_packed_document_reads_as_if_it_stood_alone(name: str) -> None:
         for alone, within in zip(ids[row].split(cuts), packed[row].split(cuts), strict=True):
             torch.testing.assert_close(within, model(alone[None])[0], atol=1e-4, rtol=1e-4)
     assert not torch.allclose(packed[0, -1], model(ids)[0, -1], atol=1e-2)
+
+
+def test_an_optimizer_of_matrices_sees_queries_keys_and_values_as_three() -> None:
+    model = GPT2(TINY)
+    optimizer = make_optimizer("muon", model, weight_decay=0.1)
+    assert isinstance(optimizer, Together)
+    muon = optimizer.parts[0]
+    assert isinstance(muon, Muon)
+    assert max(len(batch) for batch in muon.batches) == TINY.n_layers * (3 + 1)  # and what leads out of attention
 
 
 def test_dropout_acts_in_training_alone() -> None:
