@@ -12,6 +12,7 @@ from typing import Any, Final, Literal
 import yaml
 
 from infra.store.errors import DamagedError, InputError
+from llm.models.hub_config import load_config
 from llm.models.weight_files import weight_files
 
 Layout = Literal["huggingface", "litgpt"]
@@ -99,8 +100,6 @@ def _origin(folder: Path, source: str, revision: str = "") -> Origin:
 
 def _known(folder: Path) -> None:
     """Whether the model of a config.json is one that is known here, before its weights are fetched."""
-    from llm.models.hub import load_config  # torch, which the small files of a refused model do without
-
     load_config(folder)
 
 

@@ -20,7 +20,16 @@ BARE_LIBRARIES = ("torch", "numpy", "safetensors", "tokenizers")
 BARE_BROUGHT = ("torchgen", "typing_extensions")
 """What those libraries import themselves."""
 
-LIGHT = ("flows.cli", "flows.cli.output", "infra.settings", "llm.config", "llm.events", "llm.models.presets", "llm.data.config")
+LIGHT = (
+    "flows.cli",
+    "flows.cli.output",
+    "infra.settings",
+    "llm.config",
+    "llm.events",
+    "llm.models.presets",
+    "llm.models.hub_config",
+    "llm.data.config",
+)
 """What `slipway --help`, a plan and a run that reuses everything load before anything else."""
 HEAVY = ("torch", "ray", "great_expectations", "mlflow", "prefect", "pandas", "pyarrow", "datasets")
 

@@ -1,6 +1,5 @@
 """A batch of finetuning: whole examples, by the order that is a function of seed and step alone."""
 
-import json
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -9,6 +8,7 @@ from flows.lineage.batch import Batch, BatchRow, Part, needed, training_of
 from flows.lineage.shelf import Shelf
 from flows.pipeline.records import Record
 from llm.data.classification import read_examples
+from llm.models.hub_config import load_config
 from llm.text.chat import MARKERS, ChatFormat
 from llm.text.tokenizer import Tokenizer
 from llm.training.config import FinetuneConfig
@@ -29,7 +29,7 @@ def of_chats(shelf: Shelf, record: Record, step: int, steps: int) -> Batch:
 
     base = needed(shelf, record, "base")
     chats = ChatFormat.of(Tokenizer.load(base.folder()).with_control_tokens(MARKERS))
-    context_length = json.loads(base.path("config.json").read_text())["max_position_embeddings"]
+    context_length = load_config(base.folder()).context_length
     length = longest(FinetuneConfig(max_length=training_of(record).get("max_length", 0)), context_length)
     fit = fitting(needed(shelf, record, "examples"), "train", chats, length)
 

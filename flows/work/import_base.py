@@ -15,7 +15,8 @@ from infra.store.errors import InputError
 from infra.store.manifest import sha256
 from llm.events import Noted
 from llm.models.classifier import Classifier
-from llm.models.hub import kind, load_classifier, load_config, load_model
+from llm.models.hub import load_classifier, load_model
+from llm.models.hub_config import kind, load_config
 from llm.models.weight_files import ONE, join
 from llm.text.tokenizer import Tokenizer
 

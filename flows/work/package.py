@@ -18,8 +18,8 @@ from infra.store.manifest import Thing, publish
 from llm.models.assistant import Assistant
 from llm.models.causal import CausalModel
 from llm.models.classifier import Classifier
-from llm.models.hub import kind, save_classifier, save_model
-from llm.models.hub_config import Kind
+from llm.models.hub import save_classifier, save_model
+from llm.models.hub_config import Kind, kind
 from llm.text.chat import ChatFormat
 from llm.text.tokenizer import Tokenizer
 

@@ -9,7 +9,7 @@ from flows.work.card import import_card
 from infra.registry import Registry
 from infra.store.manifest import Thing
 from infra.tracking.runs import ensure_run
-from llm.models.hub import kind as kind_of
+from llm.models.hub_config import kind as kind_of
 from llm.text.chat import ChatFormat
 
 

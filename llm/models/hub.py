@@ -12,18 +12,17 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
-from infra.store.errors import DamagedError, InputError
+from infra.store.errors import InputError
 from llm.models.build import new_model
 from llm.models.causal import CausalModel
 from llm.models.classifier import Classifier
-from llm.models.config import CausalConfig
-from llm.models.hub_config import Kind, from_hugging_face, kind_of, labels_of, to_hugging_face
+from llm.models.hub_config import CONFIG, kind, labels_of, load_config, read_config, to_hugging_face
 from llm.models.hub_names import SCORE, Weight, weight_names
 from llm.models.hub_weights import read_weights, write_weights
 from llm.models.layers import Rope
 from llm.models.weight_files import ONE
 
-CONFIG, WEIGHTS, GENERATION = "config.json", ONE, "generation_config.json"
+WEIGHTS, GENERATION = ONE, "generation_config.json"
 SHARD_BYTES: Final = 5_000_000_000
 """How much others put into one file, where a model is written in several."""
 
@@ -73,36 +72,11 @@ def load_classifier(folder: Path) -> Classifier:
     """The classifier of a Hugging Face folder, on the CPU. Raises InputError for another kind of model, DamagedError as above."""
     if kind(folder) != "classifier":
         raise InputError("not a classifier", where=str(folder), mend="Finetune one with `slipway run finetune-classify`.")
-    config, labels = load_config(folder), labels_of(_read_config(folder), str(folder / CONFIG))
+    config, labels = load_config(folder), labels_of(read_config(folder), str(folder / CONFIG))
     with torch.device("meta"):
         model = Classifier(new_model(config), labels)
     _fill(model, folder)
     return model.eval()
-
-
-def kind(folder: Path) -> Kind:
-    """What the model of a folder does, by its `config.json` alone. Raises InputError for what is neither."""
-    return kind_of(_read_config(folder), str(folder / CONFIG))
-
-
-def load_config(folder: Path) -> CausalConfig:
-    """The shape that a folder's `config.json` tells. Raises InputError naming what is not computed here."""
-    return from_hugging_face(_read_config(folder), str(folder / CONFIG))
-
-
-def _read_config(folder: Path) -> dict[str, Any]:
-    path = folder / CONFIG
-    try:
-        fields = json.loads(path.read_text())
-    except FileNotFoundError:
-        raise InputError(
-            "not a model: it has no config.json", where=str(folder), mend="Name a model package or a Hugging Face folder."
-        ) from None
-    except ValueError:
-        fields = None
-    if not isinstance(fields, dict):
-        raise DamagedError("not JSON", where=str(path), mend="Fetch the model again.")
-    return fields
 
 
 def _named(model: CausalModel | Classifier) -> list[tuple[Weight, Tensor]]:

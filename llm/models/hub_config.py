@@ -4,14 +4,17 @@ What a field does not say is what transformers assumes for the family. A field t
 computed here, is refused by name; so is one that nobody here knows, unless its value says that it is off.
 """
 
+import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Final, Literal, cast
 
-from infra.store.errors import InputError
+from infra.store.errors import DamagedError, InputError
 from llm.models.config import CausalConfig, GPT2Config, LlamaConfig
 from llm.models.hub_fields import Fields
 from llm.models.hub_rope import ROPE_FIELDS, rope_fields, rope_of
 
+CONFIG: Final = "config.json"
 Kind = Literal["causal", "classifier"]
 _CLASSES: Final = {"llama": "Llama", "mistral": "Mistral", "qwen2": "Qwen2", "qwen3": "Qwen3", "gpt2": "GPT2"}
 ARCHITECTURES: Final[dict[str, tuple[str, Kind]]] = {
@@ -46,6 +49,32 @@ _ONLY: Final[dict[str, dict[str, tuple[Any, ...]]]] = {
     },
 }
 """Fields with the values that are computed here; one that is absent has the first."""
+
+
+def kind(folder: Path) -> Kind:
+    """What the model of a folder does, by its `config.json` alone. Raises InputError for what is neither."""
+    return kind_of(read_config(folder), str(folder / CONFIG))
+
+
+def load_config(folder: Path) -> CausalConfig:
+    """The shape that a folder's `config.json` tells. Raises InputError naming what is not computed here."""
+    return from_hugging_face(read_config(folder), str(folder / CONFIG))
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """The fields of a folder's `config.json`. Raises InputError where there is none, DamagedError where it is none."""
+    path = folder / CONFIG
+    try:
+        fields = json.loads(path.read_text())
+    except FileNotFoundError:
+        raise InputError(
+            "not a model: it has no config.json", where=str(folder), mend="Name a model package or a Hugging Face folder."
+        ) from None
+    except ValueError:
+        fields = None
+    if not isinstance(fields, dict):
+        raise DamagedError("not JSON", where=str(path), mend="Fetch the model again.")
+    return fields
 
 
 def kind_of(fields: Mapping[str, Any], where: str) -> Kind:

@@ -13,7 +13,8 @@ from infra.store.folder import FolderStore
 from infra.store.manifest import MANIFEST, find, sha256
 from llm.models.causal import CausalModel
 from llm.models.classifier import Classifier, encode
-from llm.models.hub import WEIGHTS, kind, load_classifier, load_model
+from llm.models.hub import WEIGHTS, load_classifier, load_model
+from llm.models.hub_config import kind
 from llm.models.weight_files import weight_files
 from llm.serving.work import Event, Question, classification, continuation
 from llm.text.chat import ChatFormat

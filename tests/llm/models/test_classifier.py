@@ -12,7 +12,8 @@ import transformers
 from infra.store.errors import DamagedError, InputError
 from llm.models.build import new_model
 from llm.models.classifier import Classifier, encode, encode_all
-from llm.models.hub import kind, load_classifier, load_model, save_classifier, save_model
+from llm.models.hub import load_classifier, load_model, save_classifier, save_model
+from llm.models.hub_config import kind
 from llm.models.presets import PRESETS
 from llm.text.tokenizer import Tokenizer
 

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from llm.models.hub import load_classifier, load_config, load_model, save_classifier, save_model
+from llm.models.hub import load_classifier, load_model, save_classifier, save_model
+from llm.models.hub_config import load_config
 from llm.serving.sampling import generate
 from tests.llm.models.peers import LABELS, LLAMA3, SPECIMENS, apart, ids, read_by_transformers, theirs_of
 

@@ -13,8 +13,8 @@ from safetensors.torch import load_file, save_file
 from infra.store.errors import DamagedError, InputError
 from llm.models.build import new_model
 from llm.models.config import LlamaConfig
-from llm.models.hub import kind, load_classifier, load_config, load_model, save_model
-from llm.models.hub_config import from_hugging_face, labels_of, to_hugging_face
+from llm.models.hub import load_classifier, load_model, save_model
+from llm.models.hub_config import from_hugging_face, kind, labels_of, load_config, to_hugging_face
 from llm.models.presets import PRESETS
 
 YARN = {"rope_type": "yarn", "factor": 4.0}

@@ -11,7 +11,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from infra.store.errors import DamagedError
 from llm.models.config import LlamaConfig
-from llm.models.hub import load_config, load_model, save_model
+from llm.models.hub import load_model, save_model
+from llm.models.hub_config import load_config
 from llm.models.llama import Llama
 from llm.models.presets import PRESETS
 
