@@ -17,7 +17,7 @@ def work(job: Job, config: FinetuneConfig) -> Outcome:
     base, labels = job.inputs["base"], job.inputs["examples"].facts["labels"]
 
     def write(checkpoint: Thing, folder: Path) -> None:
-        model = Classifier(load_model(base.folder()), labels, config.max_length)
+        model = Classifier(load_model(base.folder()).float(), labels, config.max_length)
         restore_model(checkpoint, model)
         write_package(folder, model, Tokenizer.load(base.folder()))
 

@@ -34,12 +34,13 @@ def load_assistant(folder: Path) -> Assistant:
 
 
 def from_base(folder: Path) -> Assistant:
-    """A base model that is to become an assistant.
+    """A base model that is to become an assistant, in fp32 whatever it is stored in: bf16 would lose small updates.
 
     A tokenizer without the markers of a chat gets them; their rows in the embedding, and in an output layer of its own, are the
     mean of the others (Hewitt, 2021). They take rows that no token uses, if there are any, else the embedding grows.
     """
-    model, tokenizer = load_model(folder), Tokenizer.load(folder)
+    model: CausalModel = load_model(folder).float()
+    tokenizer = Tokenizer.load(folder)
     if tokenizer.size > model.config.vocabulary:
         raise InputError(
             f"the tokenizer has {tokenizer.size:,} tokens, the model {model.config.vocabulary:,}",

@@ -105,8 +105,10 @@ def _write(path: Path, shard: Sequence[tuple[Weight, Tensor]]) -> None:
         (weight.theirs, _DTYPES[tensor.dtype], tuple(reversed(tensor.shape)) if weight.turned else tuple(tensor.shape))
         for weight, tensor in shard
     ]
-    with path.open("wb") as out:
+    new = path.with_name(f".{path.name}.new")  # the weights may be mapped from the very file that is written
+    with new.open("wb") as out:
         out.write(header(plan))
         for weight, tensor in shard:
             stored = tensor.detach().t() if weight.turned else tensor.detach()
             stored.contiguous().cpu().view(torch.uint8).numpy().tofile(out)
+    new.replace(path)

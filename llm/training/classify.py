@@ -33,9 +33,9 @@ class Classify:
 
 
 def prepare(base: Thing, examples: Thing, config: FinetuneConfig) -> Task:
-    """A classifier with the base's body, and the examples as the base's tokenizer reads them."""
+    """A classifier with the base's body, in fp32 whatever it is stored in, and the examples as the base's tokenizer reads them."""
     folder = base.folder()
-    body, tokenizer = load_model(folder), Tokenizer.load(folder)
+    body, tokenizer = load_model(folder).float(), Tokenizer.load(folder)
     model = Classifier(body, examples.facts["labels"], config.max_length)
     model.initialise(config.seed)
     length = model.body.config.context_length

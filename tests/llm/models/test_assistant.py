@@ -73,6 +73,13 @@ def test_a_base_of_ours_is_taken_as_it_is(tmp_path: Path) -> None:
     assert load_assistant(tmp_path).chats.start == assistant.chats.start
 
 
+def test_a_base_in_half_precision_is_trained_in_fp32(tmp_path: Path) -> None:
+    tokenizer = foreign(tmp_path, vocabulary=320, tied=True)
+    save_model(load_model(tmp_path).bfloat16(), tmp_path, end_of_text=tokenizer.eos)
+    assert load_model(tmp_path).embedding.weight.dtype == torch.bfloat16
+    assert {parameter.dtype for parameter in from_base(tmp_path).model.parameters()} == {torch.float32}
+
+
 def test_a_tokenizer_of_another_model_is_refused(tmp_path: Path) -> None:
     tokenizer = foreign(tmp_path, vocabulary=260, tied=True)
     small = new_model(preset("llama-tiny", vocabulary=250, context_length=96))

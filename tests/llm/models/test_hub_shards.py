@@ -33,6 +33,19 @@ def test_shards_are_read_from_and_by_transformers(specimen: str, tmp_path: Path)
     assert all(torch.equal(weight, again[name]) for name, weight in ours.state_dict().items())
 
 
+@torch.no_grad()
+def test_a_model_can_be_written_over_the_folder_it_was_read_from(tmp_path: Path) -> None:
+    theirs = theirs_of("gpt2")
+    theirs.save_pretrained(tmp_path)
+    model = load_model(tmp_path)
+    for weight in model.parameters():
+        weight *= 2
+    save_model(model, tmp_path, end_of_text=0)
+    again = load_model(tmp_path).state_dict()
+    assert all(torch.equal(weight, again[name]) for name, weight in model.state_dict().items())
+    assert not list(tmp_path.glob(".*"))
+
+
 def test_what_fits_into_one_file_is_one_file(tmp_path: Path) -> None:
     theirs_of("llama").save_pretrained(tmp_path / "theirs")
     save_model(load_model(tmp_path / "theirs"), tmp_path, end_of_text=0, shard_bytes=1_000_000)

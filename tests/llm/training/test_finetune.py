@@ -1,16 +1,19 @@
 """Finetuning learns, and a run that was stopped anywhere ends as if it never had been."""
 
+import shutil
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 
 from infra.store.errors import InputError
 from infra.store.folder import FolderStore
-from infra.store.manifest import load
+from infra.store.manifest import load, publish
 from llm.events import CheckpointSaved, Event, Resumed, StepDone, Validated, ignore
 from llm.models.classifier import Classifier
-from llm.models.hub import load_model
+from llm.models.hub import load_model, save_model
 from llm.training import classify
 from llm.training.checkpoints import restore_model
 from llm.training.config import FinetuneConfig
@@ -43,6 +46,16 @@ def trained(store: FolderStore, job: FinetuneJob) -> dict[str, torch.Tensor]:
     assert last is not None
     restore_model(last, model)
     return model.state_dict()
+
+
+def test_a_base_in_half_precision_is_trained_in_fp32(store: FolderStore, make_finetune_job: MakeJob, tmp_path: Path) -> None:
+    job = make_finetune_job(steps=60)
+    half = Path(shutil.copytree(load(store, job.base).folder(), tmp_path / "half", ignore=shutil.ignore_patterns("manifest.json")))
+    save_model(load_model(half).bfloat16(), half, end_of_text=0)
+    base = publish(store, "runs/half/artifacts/package", half, {"kind": "package"})
+    task = classify.prepare(base, load(store, job.examples), job.training)
+    assert {parameter.dtype for parameter in task.model.parameters()} == {torch.float32}
+    assert finetune(replace(job, base=base.prefix), ignore).rows[-1]["loss"] < 0.1
 
 
 def test_a_classifier_learns_and_tells_what_it_does(make_finetune_job: MakeJob) -> None:
