@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from infra.store.errors import DamagedError, InputError
 from llm.models.classifier import Classifier
-from llm.models.hub import weight_names
+from llm.models.hub_names import weight_names
 from llm.models.lora import LoraConfig, adapters, add_adapters, body, matrices, within_block
 
 M = TypeVar("M", bound=nn.Module)

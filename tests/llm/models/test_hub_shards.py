@@ -39,7 +39,7 @@ def test_a_model_can_be_written_over_the_folder_it_was_read_from(tmp_path: Path)
     theirs.save_pretrained(tmp_path)
     model = load_model(tmp_path)
     for weight in model.parameters():
-        weight *= 2
+        weight.mul_(2)
     save_model(model, tmp_path, end_of_text=0)
     again = load_model(tmp_path).state_dict()
     assert all(torch.equal(weight, again[name]) for name, weight in model.state_dict().items())
