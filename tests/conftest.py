@@ -13,7 +13,7 @@ from infra.store.folder import FolderStore
 ROOT = Path(__file__).parent.parent
 _SESSION = "SLIPWAY_TEST_SESSION"  # the first process makes the folder, the workers of pytest-xdist inherit it
 _THEIRS = ("PREFECT_", "MLFLOW_", "RAY_", "SLIPWAY_", "AWS_", "HF_", "DATABRICKS_", "GX_", "XDG_")
-_KEPT = (_SESSION, "SLIPWAY_TEST_DATA", "AWS_CA_BUNDLE")
+_KEPT = (_SESSION, "SLIPWAY_TEST_DATA", "SLIPWAY_BENCH_PYTHON", "AWS_CA_BUNDLE")
 
 
 def _isolate() -> Path:

@@ -18,6 +18,8 @@ from llm.models.classifier import Classifier
 from llm.models.hub import load_classifier, load_model
 from llm.models.hub_config import kind, load_config
 from llm.models.weight_files import ONE, join
+from llm.text.tokenizer import CONFIG as TOKENIZER_CONFIG
+from llm.text.tokenizer import FILE as TOKENIZER
 from llm.text.tokenizer import Tokenizer
 
 
@@ -61,11 +63,17 @@ def _copy_small(source: Path, folder: Path) -> None:
     for name in SMALL:
         if (source / name).is_file() and name not in ("config.json", "chat_template.jinja"):
             shutil.copyfile(source / name, folder / name)
-    template, settings = source / "chat_template.jinja", folder / "tokenizer_config.json"
-    if template.is_file():
-        known = json.loads(settings.read_text()) if settings.is_file() else {}
-        if not known.get("chat_template"):
-            settings.write_text(json.dumps({**known, "chat_template": template.read_text()}, indent=2, sort_keys=True) + "\n")
+    beside, settings = source / "chat_template.jinja", folder / TOKENIZER_CONFIG
+    template = _read_json(settings).get("chat_template") or (beside.read_text() if beside.is_file() else None)
+    if not (folder / TOKENIZER).is_file():  # vocabulary and merges, or a SentencePiece model: written as others read them
+        Tokenizer.load(source).save(folder, context_length=load_config(folder).context_length)
+    known = _read_json(settings)
+    if template and known.get("chat_template") != template:
+        settings.write_text(json.dumps({**known, "chat_template": template}, indent=2, sort_keys=True) + "\n")
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    return dict(json.loads(path.read_text())) if path.is_file() else {}
 
 
 def _check(folder: Path) -> int:
