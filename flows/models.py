@@ -1,6 +1,5 @@
 """Which model is meant: a base, the champion, a registered version; all end as packages in the store."""
 
-import hashlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from flows.pipeline.stage import Input, Reference, Stage
 from infra.registry import ModelVersion, Registry
 from infra.store.errors import InputError
 from infra.store.fingerprint import fingerprint
-from infra.store.manifest import find
+from infra.store.manifest import find, known_sha256
 from infra.store.protocol import Store
 
 PACKAGE_FILES = ("config.json", "generation_config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json")
@@ -86,8 +85,7 @@ def folder_version(folder: Path) -> str:
     hashes = {}
     for name in PACKAGE_FILES:
         if (path := folder / name).is_file():
-            with path.open("rb") as file:
-                hashes[name] = hashlib.file_digest(file, "sha256").hexdigest()
+            hashes[name] = known_sha256(path)
     return package_version(hashes)
 
 

@@ -1,6 +1,5 @@
 """Where a model from outside came from: its folder or its place on the hub, pinned; its licence; the hashes of what was read."""
 
-import hashlib
 import json
 import re
 from collections.abc import Mapping
@@ -13,6 +12,7 @@ import yaml
 
 from infra.store.errors import DamagedError, InputError
 from llm.models.hub_config import load_config
+from infra.store.manifest import known_sha256
 from llm.models.weight_files import weight_files
 
 Layout = Literal["huggingface", "litgpt"]
@@ -94,7 +94,7 @@ def _origin(folder: Path, source: str, revision: str = "") -> Origin:
     if not any(name in names for name in TOKENIZERS):
         mend = "Put the tokenizer.json beside the model that was trained with it."
         raise InputError("no tokenizer: it has no tokenizer.json", where=str(folder), mend=mend)
-    files = {path.name: _sha256(path) for path in dict.fromkeys([*paths, *(folder / name for name in names)])}
+    files = {path.name: known_sha256(path) for path in dict.fromkeys([*paths, *(folder / name for name in names)])}
     return Origin(folder, layout, source, revision, licence_of(folder), files)
 
 
@@ -138,8 +138,3 @@ def _json(path: Path) -> dict[str, Any]:
     except ValueError:
         return {}
     return document if isinstance(document, dict) else {}
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

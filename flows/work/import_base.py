@@ -12,7 +12,7 @@ from flows.pipeline.stage import Job, Outcome
 from flows.stages import BaseFolder
 from flows.work.package import publish_package
 from infra.store.errors import InputError
-from infra.store.manifest import sha256
+from infra.store.manifest import known_sha256
 from llm.events import Noted
 from llm.models.classifier import Classifier
 from llm.models.hub import load_classifier, load_model
@@ -44,7 +44,7 @@ def work(job: Job, settings: BaseFolder) -> Outcome:
         "layout": settings.layout,
         "model_licence": settings.licence or None,
         "source_files": dict(settings.files),
-        "weights_sha256": sha256(folder / ONE),
+        "weights_sha256": known_sha256(folder / ONE),
         **({"revision": settings.revision} if settings.revision else {}),
     }
     job.observe(Noted(f"{settings.source}: {parameters:,} parameters, licence {settings.licence or 'not stated'}"))

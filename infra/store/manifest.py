@@ -33,16 +33,13 @@ class Thing:
     def path(self, name: str) -> Path:
         """The local file, its sha256 checked. Raises DamagedError naming the file when it is not what the manifest says."""
         path = self._local(name)
-        stat = path.stat()
-        known = _checked.get(path)
-        actual = known[2] if known and known[:2] == (stat.st_size, stat.st_mtime_ns) else sha256(path)
+        actual = known_sha256(path)
         if actual != self.files[name]["sha256"]:
             raise DamagedError(
                 f"damaged: its sha256 is {actual[:12]}, its manifest says {self.files[name]['sha256'][:12]}",
                 where=str(path),
                 mend=f"Put the file back from a copy, or remove the folder {path.parent} and run again to make it anew.",
             )
-        _checked[path] = (stat.st_size, stat.st_mtime_ns, actual)
         return path
 
     def folder(self) -> Path:
@@ -73,7 +70,7 @@ class Thing:
 def describe(folder: Path) -> dict[str, dict[str, Any]]:
     """Every file under a local folder: its relative name, sha256 and bytes."""
     paths = sorted(path for path in folder.rglob("*") if path.is_file())
-    return {path.relative_to(folder).as_posix(): {"sha256": sha256(path), "bytes": path.stat().st_size} for path in paths}
+    return {path.relative_to(folder).as_posix(): {"sha256": known_sha256(path), "bytes": path.stat().st_size} for path in paths}
 
 
 def content_version(files: Mapping[str, Mapping[str, Any]]) -> str:
@@ -130,3 +127,12 @@ def load(store: Store, prefix: str) -> Thing:
 def sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def known_sha256(path: Path) -> str:
+    """The same; a file that this process has read through, and that has not changed since by size and time, is not read again."""
+    stat = path.stat()
+    known = _checked.get(path)
+    if known is None or known[:2] != (stat.st_size, stat.st_mtime_ns):
+        known = _checked[path] = (stat.st_size, stat.st_mtime_ns, sha256(path))
+    return known[2]
