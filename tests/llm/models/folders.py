@@ -33,7 +33,7 @@ def make_folder(folder: Path, family: str, *, tied: bool = False, dtype: torch.d
         norm = len(shape) == 1 and name.endswith("weight")
         weights[name] = (1 + random if norm else random).to(dtype)
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
-    tokenizer = Tokenizer.train(TEXTS, rows - 14)
+    tokenizer = Tokenizer.train(TEXTS, min(rows, 384) - 14)
     tokenizer.save(folder, context_length=64)
     (folder / "generation_config.json").write_text(json.dumps({"bos_token_id": 0, "eos_token_id": [2, 0]}))
     return folder

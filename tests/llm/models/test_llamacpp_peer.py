@@ -85,3 +85,11 @@ def test_llama_cpp_cuts_a_text_as_llama_3_and_qwen_2_do(tmp_path: Path, expressi
     assert told["metadata"]["tokenizer.ggml.pre"] == _SPLITS[expression]
     assert told["encoded"] == [Tokenizer.load(folder).encode(text) for text in SAMPLES]
     assert told["decoded"][:4] == SAMPLES[:4]
+
+
+def test_llama_cpp_cuts_a_text_as_sentencepiece_does(tmp_path: Path, data_folder: Path) -> None:
+    folder = make_folder(tmp_path / "m", "llama", rows=32_000)
+    Tokenizer.load(data_folder / "mistral-spm-v1/tokenizer.model.v1").save(folder, context_length=64)
+    told = told_by_llama_cpp(folder, "f16")
+    assert told["metadata"]["tokenizer.ggml.model"] == "llama"
+    assert told["encoded"] == [Tokenizer.load(folder).encode(text) for text in SAMPLES]
