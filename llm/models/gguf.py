@@ -61,6 +61,7 @@ _TOP: Final = {
     "wpe": "position_embd",
     "ln_f": "output_norm",
 }
+_GELU: Final = ("gelu_new", "gelu_pytorch_tanh", "gelu_fast")  # three ways to write one function
 _ALWAYS_F32: Final = ("position_embd.weight", "rope_freqs.weight")
 
 
@@ -117,7 +118,7 @@ def _family(config: Mapping[str, Any], folder: Path) -> str:
         raise InputError(
             "attention with biases of its own cannot be written as GGUF here", where=where, mend="Export with --format hf."
         )
-    if _FAMILIES[architecture] == "gpt2" and config.get("activation_function", "gelu_new") != "gelu_new":
+    if _FAMILIES[architecture] == "gpt2" and config.get("activation_function", "gelu_new") not in _GELU:
         what = f"activation_function={config['activation_function']!r}: llama.cpp computes GPT-2 with gelu_new"
         raise InputError(what, where=where, mend="Export with --format hf.")
     return _FAMILIES[architecture]

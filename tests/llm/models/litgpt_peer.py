@@ -1,7 +1,7 @@
-"""Run by an interpreter that has litgpt: `litgpt_peer.py load CHECKPOINT OUT` or `litgpt_peer.py make FAMILY CHECKPOINT OUT`.
+"""Run by an interpreter that has litgpt: `litgpt_peer.py FOLDER`.
 
-load: what litgpt makes of a checkpoint of ours; make: a checkpoint of its own. OUT gets the logits of ids 0 to 39, in fp32, and
-the ids that greedy decoding goes on with.
+For each family, FOLDER/FAMILY/ours is a checkpoint that we wrote, and FAMILY/theirs is made here. Beside each a .json gets the
+logits of ids 0 to 39, in fp32, and the ids that greedy decoding goes on with.
 """
 
 import json
@@ -73,7 +73,8 @@ def make(family: str, folder: Path, out: Path) -> None:
 
 if __name__ == "__main__":
     L.seed_everything(0, verbose=False)
-    if sys.argv[1] == "load":
-        load(Path(sys.argv[2]), Path(sys.argv[3]))
-    else:
-        make(sys.argv[2], Path(sys.argv[3]), Path(sys.argv[4]))
+    for name in FAMILIES:
+        place = Path(sys.argv[1]) / name
+        load(place / "ours", place / "ours.json")
+        (place / "theirs").mkdir()
+        make(name, place / "theirs", place / "theirs.json")

@@ -1,4 +1,4 @@
-"""Run by an interpreter that has llama_cpp: `llamacpp_peer.py FILE TEXTS.json OUT`.
+"""Run by an interpreter that has llama_cpp: `llamacpp_peer.py TEXTS.json FILE OUT [FILE OUT ...]`.
 
 OUT gets what llama.cpp makes of a GGUF: the ids of each text, the logits of ids 3 to 42, and what greedy decoding goes on with.
 """
@@ -30,4 +30,5 @@ def main(file: str, texts: Path, out: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]))
+    for file, out in zip(sys.argv[2::2], sys.argv[3::2], strict=True):
+        main(file, Path(sys.argv[1]), Path(out))
