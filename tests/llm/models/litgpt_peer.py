@@ -7,6 +7,7 @@ logits of ids 0 to 39, in fp32, and the ids that greedy decoding goes on with.
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import lightning as L
 import torch
@@ -15,7 +16,7 @@ from litgpt.generate.base import generate
 from litgpt.model import GPT
 from litgpt.utils import save_config
 
-LLAMA = {
+LLAMA: dict[str, Any] = {
     "norm_class_name": "RMSNorm",
     "bias": False,
     "parallel_residual": False,
@@ -32,7 +33,7 @@ LLAMA = {
     "rope_base": 50_000,
 }
 LLAMA3 = {"factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_seq_len": 32}
-FAMILIES = {
+FAMILIES: dict[str, dict[str, Any]] = {
     "llama": {},
     "llama3": {"rope_adjustments": LLAMA3},
     "mistral": {},

@@ -23,7 +23,7 @@ FAMILIES = ("llama", "llama3", "mistral", "qwen2", "qwen3")
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Of each family a model, our checkpoint of it and litgpt's word on it, and a checkpoint of litgpt's own; one process for all."""
+    """Of each family a model, our checkpoint of it with litgpt's word on it, and one of litgpt's own; one process for all."""
     top = tmp_path_factory.mktemp("litgpt")
     for family in FAMILIES:
         (top / family / "ours").mkdir(parents=True)
