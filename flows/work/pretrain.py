@@ -23,7 +23,8 @@ def work(job: Job, config: PretrainConfig) -> Outcome:
     tokens, training = job.inputs["tokens"], config.training
     model = preset(config.model.preset, vocabulary=_padded(tokens.facts["vocabulary"]), context_length=training.sequence_length)
     steps = training.total_steps(parameters=model.parameters(), training_tokens=tokens.facts["splits"]["train"]["tokens"])
-    start, numerics = begun(job, training, "pretrain")
+    flops = model.flops_per_token(training.sequence_length) * training.tokens_per_step * steps
+    start, numerics = begun(job, training, "pretrain", flops=flops)
     job.observe(
         Noted(f"{model.parameters():,} parameters, {steps:,} steps of {training.tokens_per_step:,} tokens; {numerics.reason}")
     )

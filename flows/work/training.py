@@ -18,12 +18,15 @@ J = TypeVar("J", bound=TrainingJob)
 _MEASURED: Final[dict[Measure, str]] = {"bits_per_byte": "Held-out text, bits per byte", "accuracy": "Held-out texts, accuracy"}
 
 
-def begun(job: Job, training: TrainingConfig | FinetuneConfig, stage: str) -> tuple[Thing | None, Numerics]:
-    """The checkpoint that an earlier attempt left, if any, and its numerics; else those that suit this machine."""
+def begun(job: Job, training: TrainingConfig | FinetuneConfig, stage: str, *, flops: float = 0.0) -> tuple[Thing | None, Numerics]:
+    """The checkpoint that an earlier attempt left, if any, and its numerics; else those that suit this machine and the work.
+
+    flops: of the whole training. 0 where they are not known, as with rows of unequal length: it is compiled if asked to be.
+    """
     start = newest(job.store, (*job.earlier_runs, job.run))
     if start:
         return start, Numerics.recorded(start.facts["numerics"], stage)
-    return start, Numerics.decide(training.precision, training.optimizer)
+    return None, Numerics.decide(training.precision, training.optimizer, compile=training.compile, flops=flops)
 
 
 def run_training(job: Job, train: Callable[[J, Observer, Topology], History], plan: J, workers: int) -> History:

@@ -9,6 +9,9 @@ from llm.config import Bounds, out_of_bounds
 
 OptimizerName = Literal["adamw", "muon"]
 ScheduleName = Literal["warmup-stable-decay", "cosine", "constant"]
+Precision = Literal["auto", "fp32", "bf16", "fp8"]
+Compile = Literal["auto", "always", "never"]
+Checkpointing = Literal["none", "selective", "full"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,8 +46,14 @@ class TrainingConfig:
     """Decoupled weight decay, on matrices alone."""
     gradient_clip: Annotated[float, Bounds(ge=0)] = 1.0
     """Longest gradient of an update; longer ones are scaled down to it. 0 switches it off."""
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """Arithmetic of the matrix products; auto takes bf16 where the machine is fast at it. Weights stay fp32."""
+    precision: Precision = "auto"
+    """Arithmetic of matrix products: auto is bf16 where the machine is fast at it, fp8 needs a Hopper GPU. Weights stay fp32."""
+    compile: Annotated[Compile, RUNTIME] = "auto"
+    """Whether torch.compile makes the blocks faster; auto does it where the run is long enough to win by it."""
+    micro_batch_size: Annotated[int, Bounds(ge=0), RUNTIME] = 0
+    """Rows that a worker works on at a time, to save memory; 0 takes all of its share of the batch at once."""
+    activation_checkpointing: Annotated[Checkpointing, RUNTIME] = "none"
+    """What of each block is computed again in the backward pass, to save memory: all but matrix products and attention, or all."""
     validate_every: Annotated[int, Bounds(ge=0), RUNTIME] = 50
     """Steps between looks at the validation documents; 0 looks at the end alone."""
     checkpoint_every: Annotated[int, Bounds(ge=0), RUNTIME] = 100
@@ -109,8 +118,14 @@ class FinetuneConfig:
     """Decoupled weight decay, on matrices alone."""
     gradient_clip: Annotated[float, Bounds(ge=0)] = 1.0
     """Longest gradient of an update; longer ones are scaled down to it. 0 switches it off."""
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """Arithmetic of the matrix products; auto takes bf16 where the machine is fast at it. Weights stay fp32."""
+    precision: Precision = "auto"
+    """Arithmetic of matrix products: auto is bf16 where the machine is fast at it, fp8 needs a Hopper GPU. Weights stay fp32."""
+    compile: Annotated[Compile, RUNTIME] = "auto"
+    """Whether torch.compile makes the blocks faster; auto does it where the run is long enough to win by it."""
+    micro_batch_size: Annotated[int, Bounds(ge=0), RUNTIME] = 0
+    """Rows that a worker works on at a time, to save memory; 0 takes all of its share of the batch at once."""
+    activation_checkpointing: Annotated[Checkpointing, RUNTIME] = "none"
+    """What of each block is computed again in the backward pass, to save memory: all but matrix products and attention, or all."""
     validate_every: Annotated[int, Bounds(ge=0), RUNTIME] = 50
     """Steps between looks at the validation examples; 0 looks at the end alone."""
     checkpoint_every: Annotated[int, Bounds(ge=0), RUNTIME] = 100

@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from infra.store.errors import InputError
 from infra.store.manifest import Thing
@@ -19,6 +18,7 @@ from llm.models.assistant import from_base
 from llm.serving.sampling import generate
 from llm.text.chat import ChatFormat, Rendered
 from llm.training.config import FinetuneConfig
+from llm.training.loss import cross_entropy, nats
 from llm.training.numerics import Numerics
 from llm.training.task import Task
 
@@ -31,19 +31,23 @@ AMONG: Final = 8  # steps whose chats are dealt out among them by length
 class AnswerTokens:
     """A batch holds for each chat its ids and, one place on, what is to be learnt there: int64 (B, 2, T)."""
 
-    def count(self, batch: Tensor) -> int:
-        return int((batch[:, 1] != _IGNORED).sum())
+    def count(self, batch: Tensor) -> Tensor:
+        return (batch[:, 1] != _IGNORED).sum()
 
     def loss(self, model: nn.Module, batch: Tensor) -> Tensor:
-        return losses(model, batch).sum()
+        return cross_entropy(model.head, *_learnt(model, batch))  # type: ignore[arg-type]
 
 
 def losses(model: nn.Module, batch: Tensor) -> Tensor:
-    """Nats of each target, chat after chat: (count,). The output layer, a fifth of a small model, reads these places alone."""
+    """Nats of each target, chat after chat, for a look: (count,)."""
+    return nats(model.head, *_learnt(model, batch))  # type: ignore[arg-type]
+
+
+def _learnt(model: nn.Module, batch: Tensor) -> tuple[Tensor, Tensor]:
+    """Hidden states (count, C) and targets (count,): the output layer, a fifth of a small model, reads these places alone."""
     inputs, targets = batch.unbind(dim=1)  # (B, T) twice
     learnt = targets != _IGNORED
-    logits = model.head(model.hidden(inputs)[learnt])  # type: ignore[operator] # (count, V)
-    return F.cross_entropy(logits.float(), targets[learnt], reduction="none")
+    return model.hidden(inputs)[learnt], targets[learnt]  # type: ignore[operator]
 
 
 def as_batch(rows: Sequence[Rendered]) -> Tensor:

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from llm.training.config import ScheduleName
+from llm.training.config import Checkpointing, ScheduleName
 
 if TYPE_CHECKING:
     from llm.training.numerics import Numerics
@@ -16,6 +16,10 @@ class LoopConfig(Protocol):
     def batch_size(self) -> int: ...
     @property
     def schedule(self) -> ScheduleName: ...
+    @property
+    def micro_batch_size(self) -> int: ...
+    @property
+    def activation_checkpointing(self) -> Checkpointing: ...
     @property
     def learning_rate(self) -> float: ...
     @property

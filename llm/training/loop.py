@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from infra.store import open_store
 from infra.store.errors import SlipwayError
 from llm.events import CheckpointSaved, Measure, Observer, Resumed, StepDone, Validated, ignore
+from llm.training.apply import apply
 from llm.training.checkpoints import Checkpoints, restore
 from llm.training.history import History
 from llm.training.job import TrainingJob
@@ -76,6 +77,7 @@ def train(work: Work, job: TrainingJob, *, topology: Topology, observe: Observer
     if start is not None:
         history = restore(start, state, work.facts, job.stage)
         observe(Resumed(len(history.rows), start.prefix))
+    apply(model, numerics, config.activation_checkpointing)
     share = config.batch_size // topology.world
     seen = history.tokens()
     for step in range(len(history.rows), steps):
@@ -93,7 +95,7 @@ def train(work: Work, job: TrainingJob, *, topology: Topology, observe: Observer
         result = train_step(
             model,
             work.objective,
-            [work.read(mine)],
+            work.read(mine).split(config.micro_batch_size or share),
             optimizer,
             learning_rate=rate,
             gradient_clip=config.gradient_clip,
@@ -139,6 +141,6 @@ def mean_loss(model: nn.Module, objective: Objective, batches: Sequence[Tensor],
     for batch in batches:
         with numerics.autocast():
             total += float(objective.loss(model, batch))
-        count += objective.count(batch)
+        count += int(objective.count(batch))
     model.train()
     return total / count

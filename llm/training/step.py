@@ -6,8 +6,8 @@ from typing import Protocol
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
+from llm.training.loss import cross_entropy
 from llm.training.numerics import Numerics
 from llm.training.optimizers import Optimizer
 from llm.training.topology import ALONE, Topology
@@ -16,8 +16,8 @@ from llm.training.topology import ALONE, Topology
 class Objective(Protocol):
     """What is minimised. A batch is whatever the objective understands, on the model's device."""
 
-    def count(self, batch: Tensor) -> int:
-        """The targets in the batch that bear on the loss."""
+    def count(self, batch: Tensor) -> int | Tensor:
+        """The targets in the batch that bear on the loss; () on the batch's device where they have to be counted there."""
         ...
 
     def loss(self, model: nn.Module, batch: Tensor) -> Tensor:
@@ -32,16 +32,21 @@ class NextToken:
         return batch[:, 1:].numel()
 
     def loss(self, model: nn.Module, batch: Tensor) -> Tensor:
-        logits = model(batch[:, :-1])  # (B, T, V)
-        return F.cross_entropy(logits.flatten(0, 1).float(), batch[:, 1:].flatten(), reduction="sum")
+        hidden = model.hidden(batch[:, :-1])  # type: ignore[operator] # (B, T, C)
+        return cross_entropy(model.head, hidden.flatten(0, 1), batch[:, 1:].flatten())  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)
 class StepResult:
-    """`loss` per target over the whole batch, `gradient_norm` before clipping; both () on the device, not waited for."""
+    """What a step found, each () on the device and not waited for.
+
+    loss: per target over the whole batch. gradient_norm: before clipping. skipped: 1 where one of them is not finite: then no
+    weight and nothing of the optimizer was changed; else 0.
+    """
 
     loss: Tensor
     gradient_norm: Tensor
+    skipped: Tensor
 
 
 def train_step(
@@ -57,10 +62,11 @@ def train_step(
 ) -> StepResult:
     """One update from all micro-batches of all workers, which weigh together exactly as one large batch would.
 
-    The gradient is that of the loss summed over every target, divided by the count of all targets everywhere.
+    The gradient is that of the loss summed over every target, divided by the count of all targets everywhere. Two micro-batches
+    of one process and the same two on two workers of as many threads add up to the same bits.
     """
     device = micro_batches[0].device
-    count = torch.tensor(float(sum(objective.count(batch) for batch in micro_batches)), device=device)
+    count = torch.as_tensor(sum(objective.count(batch) for batch in micro_batches), dtype=torch.float32, device=device)
     topology.add([count])
     total = torch.zeros((), device=device)
     for batch in micro_batches:
@@ -71,7 +77,8 @@ def train_step(
     gradients = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
     topology.add([total, *gradients])
     norm = torch.nn.utils.get_total_norm(gradients)
+    skipped = 1 - torch.isfinite(total + norm).float()
     if gradient_clip:
         torch.nn.utils.clip_grads_with_norm_(model.parameters(), gradient_clip, norm)
-    optimizer.step(learning_rate)
-    return StepResult(total, norm)
+    optimizer.step(learning_rate, skipped)
+    return StepResult(total, norm, skipped)

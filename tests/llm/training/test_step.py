@@ -4,6 +4,7 @@ from itertools import pairwise
 
 import pytest
 import torch
+from torch import Tensor
 
 from llm.models.build import new_model
 from llm.models.causal import CausalModel
@@ -12,7 +13,7 @@ from llm.training.config import TrainingConfig
 from llm.training.numerics import Numerics
 from llm.training.optimizers import AdamW
 from llm.training.schedules import warmup_stable_decay
-from llm.training.step import NextToken, train_step
+from llm.training.step import NextToken, StepResult, train_step
 
 FP32 = Numerics.decide("fp32")
 
@@ -59,6 +60,30 @@ def test_the_update_is_that_of_torchs_adamw() -> None:
 
 def test_a_long_gradient_is_clipped_and_its_true_length_reported() -> None:
     assert one_step(1, clip=0.01)[2] == pytest.approx(one_step(1)[2])
+
+
+@pytest.mark.parametrize("bad", [float("inf"), float("nan")])
+def test_a_gradient_that_is_not_finite_changes_nothing_and_says_so(bad: float) -> None:
+    torch.manual_seed(0)
+    batches, model = torch.randint(512, (3, 2, 17)), Llama(PRESETS["llama-tiny"])
+    optimizer = AdamW(model.named_parameters(), weight_decay=0.1)
+
+    def step(batch: Tensor) -> StepResult:
+        return train_step(model, NextToken(), [batch], optimizer, learning_rate=1e-2, gradient_clip=1.0, numerics=FP32)
+
+    assert float(step(batches[0]).skipped) == 0.0
+    weights = {name: value.clone() for name, value in model.state_dict().items()}
+    state = {name: value.clone() for name, value in optimizer.state().items()}
+    spoil = model.blocks[1].register_full_backward_hook(lambda module, inputs, outputs: (inputs[0] * bad, *inputs[1:]))
+    spoilt = step(batches[1])
+    assert float(spoilt.skipped) == 1.0
+    assert torch.isfinite(spoilt.loss)
+    assert not torch.isfinite(spoilt.gradient_norm)
+    torch.testing.assert_close(model.state_dict(), weights, rtol=0, atol=0)
+    torch.testing.assert_close(optimizer.state(), state, rtol=0, atol=0)
+    spoil.remove()
+    assert float(step(batches[2]).skipped) == 0.0
+    assert float(optimizer.state()["updates"]) == 2.0
 
 
 def test_the_loss_of_a_memorised_batch_goes_to_zero() -> None:
