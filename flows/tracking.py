@@ -14,7 +14,7 @@ from infra.tracking.spool import Spool, pending
 from llm.events import Event, Measure, Observer, Resumed, StepDone, Validated
 
 TRACKED = ("pretrain", "finetune-classify", "finetune-instruct")  # stages with a curve to look at; each is an MLflow experiment
-_AT_STEPS: Final = ("loss", "learning_rate", "gradient_norm", "tokens_per_second")
+_AT_STEPS: Final = ("loss", "learning_rate", "gradient_norm", "tokens_per_second", "data_wait_share")
 _AT_VALIDATIONS: Final = ("validation_loss", *(f"validation_{measure}" for measure in get_args(Measure)))
 
 

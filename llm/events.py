@@ -10,7 +10,10 @@ Measure = Literal["bits_per_byte", "accuracy"]
 
 @dataclass(frozen=True)
 class StepDone:
-    """One optimizer update. `loss` in nats per target, `seconds` of wall time, `tokens` in this step, `tokens_seen` in all."""
+    """One optimizer update. `loss` in nats per target, `tokens` in this step, `tokens_seen` in all.
+
+    `seconds` of wall time, `waited` of them for the batch.
+    """
 
     step: int
     steps: int
@@ -20,10 +23,15 @@ class StepDone:
     learning_rate: float
     gradient_norm: float
     seconds: float
+    waited: float = 0.0
 
     @property
     def tokens_per_second(self) -> float:
         return self.tokens / self.seconds
+
+    @property
+    def data_wait_share(self) -> float:
+        return self.waited / self.seconds
 
 
 @dataclass(frozen=True)

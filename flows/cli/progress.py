@@ -14,6 +14,7 @@ from flows.work.card import one_line
 from llm import events
 
 _LOG_SECONDS = 15.0  # between two progress lines in a log
+_WORTH_SAYING = 0.01  # of a step's time
 
 
 class Terminal:
@@ -63,6 +64,8 @@ class Terminal:
         match event:
             case events.StepDone():
                 note = f"step {event.step:,}/{event.steps:,}  loss {event.loss:.3f}  {event.tokens_per_second:,.0f} tokens/s"
+                if event.data_wait_share >= _WORTH_SAYING:
+                    note += f"  {event.data_wait_share:.0%} waiting for data"
                 self._advance(event.step, event.steps, note)
             case events.Progress():
                 self._advance(

@@ -12,6 +12,7 @@ from llm.data.documents import Document
 from llm.data.tokens import TokenStream, split_documents
 from llm.text.special import document as document_ids
 from llm.text.tokenizer import Tokenizer
+from llm.training.config import skip_list
 
 
 def of_documents(shelf: Shelf, record: Record, step: int, steps: int) -> Batch:
@@ -19,7 +20,8 @@ def of_documents(shelf: Shelf, record: Record, step: int, steps: int) -> Batch:
     training = training_of(record)
     tokens = needed(shelf, record, "tokens")
     stream, tokenizer = TokenStream(tokens, "train"), Tokenizer.load(tokens.path("tokenizer.json").parent)
-    order = BatchOrder(len(stream), training["sequence_length"], training["batch_size"], training["seed"])
+    skipped = skip_list(training.get("skip_steps", ()), training.get("skip_tokens", ()))
+    order = BatchOrder(len(stream), training["sequence_length"], training["batch_size"], training["seed"], **skipped)
     rows = batch_rows(stream, order, step - 1)
     wanted = {piece.document for row in rows for piece in row.pieces}
     names, notes = _documents(shelf, tokens, wanted, len(stream.document_starts()))

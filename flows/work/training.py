@@ -62,6 +62,7 @@ def training_result(
         "val_loss": last["validation_loss"],
         f"val_{measure}": last[f"validation_{measure}"],
         "tokens_per_second": history.tokens_per_second(),
+        "data_wait_share": history.data_wait_share(),
         "tokens": history.tokens(),
         "steps": steps,
         "package_uri": package.uri,

@@ -1,4 +1,4 @@
-"""Which rows make the batch of a step: a pure function of (seed, step, global batch size), never of workers or history.
+"""Which rows make the batch of a step: a pure function of (seed, step, global batch size, skip list), never of workers or history.
 
 An epoch cuts the stream into rows at a random offset and visits each row once in a random order. Nothing is stored: the
 order is a keyed permutation (a Feistel network, Black & Rogaway, 2002) that answers for any place in constant time.
@@ -6,24 +6,32 @@ order is a keyed permutation (a Feistel network, Black & Rogaway, 2002) that ans
 
 import hashlib
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from infra.store.errors import InputError
 from llm.data.tokens import TokenStream
+from llm.data.windows import Windows, merged
 
 _ROUNDS = 4
 
 
 @dataclass(frozen=True)
 class BatchOrder:
-    """Rows of `length` + 1 tokens (inputs and, shifted by one, targets) out of a stream of `n_tokens`."""
+    """Rows of `length` + 1 tokens (inputs and, shifted by one, targets) out of a stream of `n_tokens`.
+
+    skip_steps: steps (from 0, of a run without a skip list) whose batches are passed over; the batches after them move up.
+    skip_tokens: places in the stream; a row that could hold one of them at any of the offsets is never read.
+    """
 
     n_tokens: int
     length: int
     batch_size: int
     seed: int
+    skip_steps: Windows = ()
+    skip_tokens: Windows = ()
 
     def __post_init__(self) -> None:
         if self.n_tokens < self.length + 1:
@@ -32,21 +40,49 @@ class BatchOrder:
                 where="training.sequence_length",
                 mend="Give more text, or a smaller training.sequence_length.",
             )
+        if self.rows_per_epoch < 1:
+            raise InputError(
+                f"none of the {self._whole_rows:,} rows of {self.length} tokens is left to read",
+                where="training.skip_tokens",
+                mend=f"Skip less: the training documents have {self.n_tokens:,} tokens.",
+            )
 
     @property
     def rows_per_epoch(self) -> int:
-        return max(1, (self.n_tokens - self.length) // self.length)
+        return self._whole_rows - sum(end - first for first, end in self._skipped_rows)
 
     def epochs(self, step: int) -> NDArray[np.int64]:
         """How often every row was visited before each row of the batch of `step`: (batch_size,)."""
-        return epochs_of(step, self.batch_size, self.rows_per_epoch)
+        return epochs_of(self._unskipped(step), self.batch_size, self.rows_per_epoch)
 
     def starts(self, step: int) -> NDArray[np.int64]:
         """Where in the stream each row of the batch of `step` (from 0) starts: (batch_size,)."""
-        rows, keys = rows_of(step, self.batch_size, self.rows_per_epoch, self.seed)
-        room = self.n_tokens - self.rows_per_epoch * self.length  # tokens that fit no whole row: where the cut may start
-        starts: NDArray[np.int64] = rows * self.length + keys % max(1, room)
+        rows, keys = rows_of(self._unskipped(step), self.batch_size, self.rows_per_epoch, self.seed)
+        starts: NDArray[np.int64] = pass_over(rows, self._skipped_rows) * self.length + keys % self._offsets
         return starts
+
+    @property
+    def _whole_rows(self) -> int:
+        return max(1, (self.n_tokens - self.length) // self.length)
+
+    @property
+    def _offsets(self) -> int:
+        """Tokens that fit no whole row: at how many places an epoch may begin to cut."""
+        return max(1, self.n_tokens - self._whole_rows * self.length)
+
+    def _unskipped(self, step: int) -> int:
+        """The step at which a run without a skip list reads the batch of `step`."""
+        return int(pass_over(np.array([step]), self.skip_steps)[0])
+
+    @cached_property
+    def _skipped_rows(self) -> Windows:
+        """Rows that at one of the offsets reach into `skip_tokens`: the same in each epoch, whose length then is too."""
+        found = []
+        for first, end in self.skip_tokens:
+            lowest = max(0, -(-(first - self.length - self._offsets + 1) // self.length))
+            if lowest < (beyond := min(self._whole_rows, (end - 1) // self.length + 1)):
+                found.append((lowest, beyond))
+        return merged(found)
 
     def tokens(self, step: int) -> int:
         """The inputs of the batch of any step."""
@@ -73,9 +109,19 @@ def epochs_of(step: int, batch_size: int, n_rows: int) -> NDArray[np.int64]:
     return epochs
 
 
+def pass_over(places: NDArray[np.int64], skipped: Windows) -> NDArray[np.int64]:
+    """Each place (from 0) among those outside the windows as a place among all."""
+    for first, end in skipped:
+        places = np.where(places >= first, places + (end - first), places)
+    return places
+
+
 def read_batch(stream: TokenStream, starts: NDArray[np.int64], length: int) -> NDArray[np.int64]:
     """Rows of inputs and targets: (len(starts), length + 1)."""
-    return np.stack([stream.read(int(start), length + 1) for start in starts]).astype(np.int64)
+    batch = np.empty((len(starts), length + 1), dtype=np.int64)
+    for row, start in enumerate(starts):
+        batch[row] = stream.read(int(start), length + 1)
+    return batch
 
 
 def permute(places: NDArray[np.int64], n: int, key: int) -> NDArray[np.int64]:

@@ -115,7 +115,8 @@ class TokenStream:
         dtype = np.dtype(tokens.facts["dtype"])
         names = sorted(name for name in tokens.files if name.startswith(f"{split}-") and name.endswith(".bin"))
         self._shards: list[NDArray[Any]] = [np.memmap(tokens.path(name), dtype=dtype, mode="r") for name in names]
-        self._offsets = [np.fromfile(tokens.path(name.removesuffix(".bin") + ".offsets"), dtype="<u8") for name in names]
+        offsets = [tokens.path(name.removesuffix(".bin") + ".offsets") for name in names]
+        self._offsets: list[NDArray[Any]] = [np.memmap(path, dtype="<u8", mode="r") for path in offsets]
         self._starts = np.cumsum([0, *(len(shard) for shard in self._shards)])
 
     def __len__(self) -> int:

@@ -1,11 +1,13 @@
 """What a training run does. Loads without torch: recipes, plans and forms stand on it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
 from infra.store.errors import InputError
 from infra.store.fingerprint import RUNTIME
 from llm.config import Bounds, out_of_bounds
+from llm.data.windows import Windows, windows
 
 OptimizerName = Literal["adamw", "muon"]
 ScheduleName = Literal["warmup-stable-decay", "cosine", "constant"]
@@ -54,6 +56,10 @@ class TrainingConfig:
     """Rows that a worker works on at a time, to save memory; 0 takes all of its share of the batch at once."""
     activation_checkpointing: Annotated[Checkpointing, RUNTIME] = "none"
     """What of each block is computed again in the backward pass, to save memory: all but matrix products and attention, or all."""
+    skip_steps: tuple[str, ...] = ()
+    """Steps whose batches are never read, such as 880-920, as a run without this counts them; those after them move up."""
+    skip_tokens: tuple[str, ...] = ()
+    """Places of the training tokens, from 0, such as 51200-52223: no row that could hold one of them is ever read."""
     validate_every: Annotated[int, Bounds(ge=0), RUNTIME] = 50
     """Steps between looks at the validation documents; 0 looks at the end alone."""
     checkpoint_every: Annotated[int, Bounds(ge=0), RUNTIME] = 100
@@ -67,7 +73,12 @@ class TrainingConfig:
             *out_of_bounds(self, where),
             *_how_long(self, ("steps", "epochs", "tokens_per_parameter"), where),
             *_shares_and_workers(self, where),
+            *_skipped(self, where),
         ]
+
+    def skipped(self) -> dict[str, Windows]:
+        """The skip list as `llm.data.batches.BatchOrder` takes it. Raises InputError naming what is no window."""
+        return skip_list(self.skip_steps, self.skip_tokens)
 
     @property
     def tokens_per_step(self) -> int:
@@ -151,6 +162,22 @@ class FinetuneConfig:
                 mend="Train longer, or with smaller batches.",
             )
         return steps
+
+
+def skip_list(steps: Sequence[str], tokens: Sequence[str], where: str = "training.") -> dict[str, Windows]:
+    """From the words of a recipe, or of a record of one: steps are counted from 1 there, as in the metrics."""
+    return {
+        "skip_steps": windows(steps, f"{where}skip_steps", counted_from=1),
+        "skip_tokens": windows(tokens, f"{where}skip_tokens"),
+    }
+
+
+def _skipped(config: TrainingConfig, where: str) -> list[str]:
+    try:
+        skip_list(config.skip_steps, config.skip_tokens, where)
+    except InputError as error:
+        return [f"{error.where}: {error.what}"]
+    return []
 
 
 def _how_long(config: object, ways: tuple[str, ...], where: str) -> list[str]:

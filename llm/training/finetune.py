@@ -5,10 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Tensor
 
 from infra.store import open_store
 from infra.store.manifest import Thing, load
@@ -60,9 +57,6 @@ def finetune(job: FinetuneJob, observe: Observer, topology: Topology = ALONE) ->
     task.model.to(device).train()
     looks = [batch.to(device) for batch in task.looks]
 
-    def read(rows: NDArray[np.int64]) -> Tensor:
-        return task.read(rows).to(device)
-
     def validate() -> tuple[float, float]:
         return task.validate(looks, job.numerics)
 
@@ -74,7 +68,7 @@ def finetune(job: FinetuneJob, observe: Observer, topology: Topology = ALONE) ->
         model=task.model,
         objective=task.objective,
         order=ExampleOrder(task.lengths, job.training.batch_size, job.training.seed, task.among),
-        read=read,
+        read=task.read,
         measure=task.measure,
         validate=validate,
         sample=sample,

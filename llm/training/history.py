@@ -20,6 +20,7 @@ STEPS: Final = pa.schema(
         ("learning_rate", pa.float64()),
         ("gradient_norm", pa.float64()),
         ("tokens_per_second", pa.float64()),
+        ("data_wait_share", pa.float64()),
         ("validation_loss", pa.float64()),
         ("validation_bits_per_byte", pa.float64()),
         ("validation_accuracy", pa.float64()),
@@ -42,6 +43,7 @@ class History:
                 "learning_rate": done.learning_rate,
                 "gradient_norm": done.gradient_norm,
                 "tokens_per_second": done.tokens_per_second,
+                "data_wait_share": done.data_wait_share,
                 "validation_loss": None,
                 "validation_bits_per_byte": None,
                 "validation_accuracy": None,
@@ -62,6 +64,13 @@ class History:
         """Over the whole run but its first two steps, which warm up."""
         rows = self.rows[2:] or self.rows
         return float(sum(row["tokens"] for row in rows) / sum(row["tokens"] / row["tokens_per_second"] for row in rows))
+
+    def data_wait_share(self) -> float:
+        """Share of that time in which the step waited for its batch. A checkpoint of an older version does not say: 0."""
+        rows = self.rows[2:] or self.rows
+        seconds = [row["tokens"] / row["tokens_per_second"] for row in rows]
+        waited = sum((row.get("data_wait_share") or 0.0) * each for row, each in zip(rows, seconds, strict=True))
+        return float(waited / sum(seconds))
 
     def write(self, path: Path) -> None:
         pq.write_table(pa.Table.from_pylist(self.rows, schema=STEPS), path)

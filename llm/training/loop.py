@@ -19,6 +19,7 @@ from llm.training.history import History
 from llm.training.job import TrainingJob
 from llm.training.numerics import Numerics
 from llm.training.optimizers import make_optimizer
+from llm.training.prefetch import Prefetch
 from llm.training.resume import newest
 from llm.training.schedules import learning_rate
 from llm.training.step import Objective, train_step
@@ -50,7 +51,7 @@ class Work:
     model: nn.Module
     objective: Objective
     order: Order
-    read: Callable[[NDArray[Any]], Tensor]  # rows of the order -> a batch on the model's device
+    read: Callable[[NDArray[Any]], Tensor]  # rows of the order -> a batch on the CPU; a thread of its own calls it
     measure: Measure
     validate: Callable[[], tuple[float, float]]  # -> nats per target, the measure's value
     sample: Callable[[int], None]  # shows text after a step
@@ -63,6 +64,16 @@ def train(work: Work, job: TrainingJob, *, topology: Topology, observe: Observer
     Ends with a checkpoint at the last step. `observe` hears the first worker alone. Raises DivergedError at the first loss that
     is not finite.
     """
+    share = job.training.batch_size // topology.world
+
+    def read(step: int) -> Tensor:
+        return work.read(work.order.starts(step)[topology.rank * share : (topology.rank + 1) * share])
+
+    with Prefetch(read, job.steps, torch.device(job.numerics.device)) as batches:
+        return _train(work, job, batches, topology=topology, observe=observe)
+
+
+def _train(work: Work, job: TrainingJob, batches: Prefetch, *, topology: Topology, observe: Observer) -> History:
     store, config, steps, numerics = open_store(job.store_url), job.training, job.steps, job.numerics
     checkpoints = Checkpoints(store, job.run, job.scratch)
     start = newest(store, (*job.earlier_runs, job.run))
@@ -78,12 +89,12 @@ def train(work: Work, job: TrainingJob, *, topology: Topology, observe: Observer
         history = restore(start, state, work.facts, job.stage)
         observe(Resumed(len(history.rows), start.prefix))
     apply(model, numerics, config.activation_checkpointing)
-    share = config.batch_size // topology.world
     seen = history.tokens()
     for step in range(len(history.rows), steps):
         before = time.perf_counter()
+        batch = batches.take(step)
+        waited = time.perf_counter() - before
         tokens = work.order.tokens(step)
-        mine = work.order.starts(step)[topology.rank * share : (topology.rank + 1) * share]
         rate = learning_rate(
             config.schedule,
             step,
@@ -95,7 +106,7 @@ def train(work: Work, job: TrainingJob, *, topology: Topology, observe: Observer
         result = train_step(
             model,
             work.objective,
-            work.read(mine).split(config.micro_batch_size or share),
+            batch.split(config.micro_batch_size or len(batch)),
             optimizer,
             learning_rate=rate,
             gradient_clip=config.gradient_clip,
@@ -110,7 +121,8 @@ def train(work: Work, job: TrainingJob, *, topology: Topology, observe: Observer
                 mend="Lower training.learning_rate; the run would go on from its last checkpoint.",
             )
         seen += tokens
-        done = StepDone(step + 1, steps, loss, tokens, seen, rate, float(result.gradient_norm), time.perf_counter() - before)
+        seconds = time.perf_counter() - before
+        done = StepDone(step + 1, steps, loss, tokens, seen, rate, float(result.gradient_norm), seconds, waited)
         history.add(done)
         observe(done)
         last = step + 1 == steps

@@ -66,7 +66,7 @@ def pretrain(job: PretrainJob, observe: Observer, topology: Topology = ALONE) ->
     bytes_per_token = _bytes_per_token(rows, tokenizer)
 
     def read(starts: NDArray[Any]) -> Tensor:
-        return torch.from_numpy(read_batch(stream, starts, length)).to(device)
+        return torch.from_numpy(read_batch(stream, starts, length))
 
     def validate() -> tuple[float, float]:
         nats = mean_loss(model, objective, looks, job.numerics)
@@ -84,7 +84,7 @@ def pretrain(job: PretrainJob, observe: Observer, topology: Topology = ALONE) ->
     work = Work(
         model=model,
         objective=objective,
-        order=BatchOrder(len(stream), length, job.training.batch_size, job.training.seed),
+        order=BatchOrder(len(stream), length, job.training.batch_size, job.training.seed, **job.training.skipped()),
         read=read,
         measure="bits_per_byte",
         validate=validate,

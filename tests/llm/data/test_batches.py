@@ -1,5 +1,8 @@
 """Data order: a pure function of seed, step and batch size; every row once an epoch, reshuffled each epoch."""
 
+import tracemalloc
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -46,3 +49,74 @@ def test_a_stream_shorter_than_a_row_is_refused_with_the_mend() -> None:
 
 
 GOLDEN = [[261539, 883107, 382883, 107939], [350097, 14737, 790929, 758417]]
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_whatever_the_shape_each_epoch_reads_each_row_once(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    for _ in range(12):
+        length, batch_size = int(random.integers(1, 50)), int(random.integers(1, 40))
+        n_tokens = length + 1 + int(random.integers(0, 5000))
+        order = BatchOrder(n_tokens, length, batch_size, seed=int(random.integers(1000)))
+        n = order.rows_per_epoch
+        starts = np.concatenate([order.starts(step) for step in range(-(-3 * n // batch_size))])
+        epochs = np.concatenate([order.epochs(step) for step in range(-(-3 * n // batch_size))])
+        assert starts.min() >= 0
+        assert starts.max() + length + 1 <= n_tokens
+        for epoch in range(3):
+            rows = np.sort(starts[epochs == epoch])
+            assert len(rows) == n
+            assert set(np.diff(rows).tolist()) <= {length}
+
+
+def test_workers_share_a_batch_and_however_many_they_are_it_is_the_same_batch() -> None:
+    order = BatchOrder(n_tokens=9_999, length=16, batch_size=24, seed=4)
+    for world in (1, 2, 3, 8):
+        share = 24 // world
+        together = np.concatenate([order.starts(11)[rank * share : (rank + 1) * share] for rank in range(world)])
+        assert together.tolist() == order.starts(11).tolist()
+
+
+def test_a_corpus_of_trillions_of_tokens_is_ordered_without_a_table_of_its_rows() -> None:
+    order = BatchOrder(n_tokens=15_000_000_000_000, length=2048, batch_size=2048, seed=1)
+    assert order.rows_per_epoch > 7_000_000_000
+    tracemalloc.start()
+    starts = np.concatenate([order.starts(step) for step in (0, 1, 3_576_277, 3_576_278, 10_000_000)])  # the third epoch too
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 2_000_000
+    assert len(set(starts.tolist())) > 0.999 * len(starts)
+    assert starts.min() >= 0
+    assert starts.max() + 2049 <= order.n_tokens
+    assert 0.45 < starts.mean() / order.n_tokens < 0.55
+
+
+def test_skipped_steps_are_passed_over_and_the_others_move_up() -> None:
+    plain = BatchOrder(n_tokens=9_999, length=16, batch_size=24, seed=4)
+    order = replace(plain, skip_steps=((3, 5), (7, 10)))
+    seen = [0, 1, 2, 5, 6, *range(10, 60)]
+    assert [order.starts(step).tolist() for step in range(55)] == [plain.starts(step).tolist() for step in seen]
+    assert [order.epochs(step).tolist() for step in range(55)] == [plain.epochs(step).tolist() for step in seen]
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_skipped_token_is_in_no_row_of_any_epoch_and_all_others_rows_still_come_once(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    length, n_tokens = int(random.integers(2, 40)), int(random.integers(2000, 9000))
+    cuts = np.sort(random.integers(0, n_tokens, 4)).tolist()
+    skipped = ((cuts[0], cuts[0] + 1), (cuts[1], min(cuts[1] + 90, n_tokens)))
+    order = BatchOrder(n_tokens, length, 7, seed=seed, skip_tokens=skipped)
+    whole = replace(order, skip_tokens=()).rows_per_epoch
+    n = order.rows_per_epoch
+    assert whole - (1 + 90 / length + 2 * 4) <= n < whole, "a window costs the rows that it meets and few beside"
+    steps = range(-(-5 * n // 7))
+    starts, epochs = (np.concatenate([of(step) for step in steps]) for of in (order.starts, order.epochs))
+    for first, end in skipped:
+        assert not ((starts < end) & (starts + length >= first)).any()
+    for epoch in range(5):
+        assert len(set(starts[epochs == epoch].tolist())) == n
+
+
+def test_a_skip_list_that_leaves_nothing_is_refused() -> None:
+    with pytest.raises(InputError, match=r"training\.skip_tokens"):
+        BatchOrder(n_tokens=1000, length=10, batch_size=1, seed=0, skip_tokens=((0, 1000),))
