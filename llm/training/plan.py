@@ -1,14 +1,20 @@
-"""What a training costs before it is run. Loads without torch."""
+"""What a training costs before it is run: tokens, FLOPs, hours, money. Loads without torch."""
 
 from dataclasses import dataclass
+from typing import Final
 
+from infra.store.errors import InputError
 from llm.models.config import CausalConfig
 from llm.training.config import TrainingConfig
+from llm.training.gpus import GPU
+
+_RECOMPUTING: Final = 0.75  # full checkpointing goes forward twice: 8 FLOPs are done where MFU counts 6
+_SMALL: Final = 100_000_000  # parameters; no published run of a smaller model is among the sources
 
 
 @dataclass(frozen=True)
 class Cost:
-    """Counts of one training run; memory in bytes, FLOPs in all."""
+    """Counts of one training run. FLOPs are those of the model, forward and backward; what is computed again does not count."""
 
     parameters: int
     steps: int
@@ -16,45 +22,74 @@ class Cost:
     tokens_per_parameter: float
     flops_per_token: int
     flops: int
-    weight_bytes: int
-    gradient_bytes: int
-    optimizer_bytes: int
-    activation_bytes: int
-    logit_bytes: int
-
-    @property
-    def memory_bytes(self) -> int:
-        return self.weight_bytes + self.gradient_bytes + self.optimizer_bytes + self.activation_bytes + self.logit_bytes
 
     def seconds(self, tokens_per_second: float) -> float:
         return self.tokens / tokens_per_second
 
 
 def cost(model: CausalConfig, training: TrainingConfig, *, training_tokens: int) -> Cost:
-    """training_tokens: those of the training split; only `epochs` depends on it.
-
-    Weights, gradients and AdamW's two moments are fp32. Activations are what the backward pass keeps of each block in a
-    step of one process, by the shapes of `llm.models.llama` in fp32: an estimate; the logits stand there three times
-    (half precision or fp32, fp32 for the loss, their gradient).
-    """
+    """training_tokens: those of the training split; only `epochs` depends on it."""
     parameters = model.parameters()
     steps = training.total_steps(parameters=parameters, training_tokens=training_tokens)
-    rows = training.batch_size // max(1, training.workers)
-    in_flight = rows * training.sequence_length
-    kv = model.n_kv_heads * model.head_width
-    block = 8 * model.width + 4 * kv + 4 * model.hidden
-    flops = model.flops_per_token(training.sequence_length)
-    tokens = steps * training.tokens_per_step
-    return Cost(
-        parameters=parameters,
-        steps=steps,
-        tokens=tokens,
-        tokens_per_parameter=tokens / parameters,
-        flops_per_token=flops,
-        flops=flops * tokens,
-        weight_bytes=4 * parameters,
-        gradient_bytes=4 * parameters,
-        optimizer_bytes=8 * parameters,
-        activation_bytes=4 * in_flight * (model.n_layers * block + 2 * model.width),
-        logit_bytes=12 * in_flight * model.vocabulary,
-    )
+    flops, tokens = model.flops_per_token(training.sequence_length), steps * training.tokens_per_step
+    return Cost(parameters, steps, tokens, tokens / parameters, flops, flops * tokens)
+
+
+@dataclass(frozen=True)
+class Rent:
+    """A run on `gpus` GPUs of one kind: `mfu` is the share of their peak that the model's FLOPs take."""
+
+    gpu: str
+    gpus: int
+    mfu: float
+    mfu_source: str
+    tokens_per_second: float
+    seconds: float
+    gpu_hours: float
+    price: float
+    price_source: str
+    money: float
+
+
+def rent(
+    run: Cost,
+    training: TrainingConfig,
+    gpu: GPU,
+    gpus: int,
+    *,
+    mfu: float = 0.0,
+    tokens_per_second: float = 0.0,
+    price: float | None = None,
+    prices_as_of: str = "",
+) -> Rent:
+    """What a run takes on GPUs, at their usual MFU, a given one, or a given speed.
+
+    Raises InputError where their number does not divide the batch, and for fp32.
+    """
+    if training.batch_size % gpus:
+        raise InputError(
+            f"training.batch_size {training.batch_size} does not divide among {gpus} GPUs",
+            where="--gpus",
+            mend="Give each the same number of rows.",
+        )
+    if training.precision == "fp32":
+        raise InputError(
+            f"the peak of a {gpu.title} is known in bf16, the recipe says fp32",
+            where="training.precision",
+            mend="Set it to auto or bf16: --set training.precision=auto.",
+        )
+    peak = gpus * gpu.flops
+    if tokens_per_second:
+        speed, share, source = tokens_per_second, tokens_per_second * run.flops_per_token / peak, "from the given speed"
+    elif mfu:
+        speed, share, source = mfu * peak / run.flops_per_token, mfu, "given"
+    else:
+        again = training.activation_checkpointing == "full"
+        share = gpu.mfu * (_RECOMPUTING if again else 1.0)
+        source = gpu.mfu_source + (", less a quarter for computing activations again" if again else "")
+        source += "; so small a model reaches less" if run.parameters < _SMALL else ""
+        speed = share * peak / run.flops_per_token
+    seconds = run.seconds(speed)
+    hours = gpus * seconds / 3600
+    each, said = (gpu.price, f"{gpu.price_source}, {prices_as_of}") if price is None else (price, "given")
+    return Rent(gpu.name, gpus, share, source, speed, seconds, hours, each, said, each * hours)
