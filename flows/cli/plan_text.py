@@ -46,8 +46,11 @@ def _epochs(epochs: float | None) -> str:
 
 def _memory(plan: Mapping[str, Any]) -> list[tuple[str, str]]:
     memory = plan["memory"]
-    where = f"of {size(plan['gpu_memory_bytes'])}, {size(plan['memory_limit_bytes'])} are usable on each {plan['gpu_title']}"
-    where = where if "gpu" in plan else f"this machine has {size(plan['memory_limit_bytes'])} for each process"
+    limit = size(plan["memory_limit_bytes"])
+    if "gpu" in plan:
+        where = f"of {size(plan['gpu_memory_bytes'])}, {limit} are usable on each {plan['gpu_title']}"
+    else:
+        where = f"this machine has {limit} for each process"
     named = ", ".join(f"{name} {size(memory[part])}" for part, name in _PARTS.items() if memory[part])
     how = f"{plan['precision']}, {plan['micro_batch_rows']} rows at a time"
     rows = [

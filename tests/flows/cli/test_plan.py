@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 
 from flows.cli import main
+from flows.cli.output import size
+from flows.cli.plan_text import text
 from llm.models.presets import preset
 
 LARGE = (
@@ -66,9 +68,9 @@ def test_a_recipe_that_cannot_fit_is_told_by_how_much_and_what_would_make_it_fit
     _, mended = plan(capsys, *LARGE, "--set", lever["what"], "--gpu", "a100-80", "--gpus", "8", "--json")
     assert mended["fits"]
     assert mended["memory_bytes"] == lever["peak"]
-    _, text = plan(capsys, *LARGE, "--gpu", "a100-80", "--gpus", "8")
-    assert "It does not fit, by " in text
-    assert f"- {lever['what']}: " in text
+    _, told = plan(capsys, *LARGE, "--gpu", "a100-80", "--gpus", "8")
+    assert "It does not fit, by " in told
+    assert f"- {lever['what']}: " in told
 
 
 def test_the_plan_for_this_machine_is_held_against_a_real_step(capsys: pytest.CaptureFixture[str]) -> None:
@@ -85,8 +87,8 @@ def test_the_plan_for_this_machine_is_held_against_a_real_step(capsys: pytest.Ca
     code, document = plan(capsys, *here, "--json")
     assert code == 0
     assert document["memory_bytes"] == pytest.approx(document["measured_bytes"], rel=0.15)
-    _, text = plan(capsys, *here)
-    assert "a real step here took " in text
+    off = document["memory_bytes"] / document["measured_bytes"] - 1
+    assert f"a real step here took {size(document['measured_bytes'])}: the estimate is {off:+.1%} off" in text(document)
 
 
 def test_a_plan_answers_at_once(capsys: pytest.CaptureFixture[str]) -> None:
