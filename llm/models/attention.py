@@ -14,6 +14,8 @@ def attend(q: Tensor, k: Tensor, v: Tensor, *, start: int = 0, documents: Tensor
     """
     T, S = q.shape[2], k.shape[2]
     k, v = _repeat(k, q.shape[1]), _repeat(v, q.shape[1])  # (B, H, S, D) twice
+    if T == S and T > 1 and documents is None and not dropout and _halves_pay(q):
+        return _in_halves(q, k, v)
     if documents is not None:
         assert not start, "packed documents are read at once"
         mask = (documents[:, None, :, None] == documents[:, None, None, :]).tril()  # (B, 1, T, T)
@@ -28,3 +30,19 @@ def _repeat(x: Tensor, n_heads: int) -> Tensor:
     """Each key-value head for every query head of its group: faster on a CPU than SDPA's own `enable_gqa`."""
     group = n_heads // x.shape[1]
     return x if group == 1 else x.repeat_interleave(group, dim=1)
+
+
+def _halves_pay(q: Tensor) -> bool:
+    """Training in bf16 on a CPU: a step of llama-14m in rows of 256 was 1.11 times as fast. In fp32 it gains nothing."""
+    training = torch.is_grad_enabled() and q.requires_grad
+    return training and q.device.type == "cpu" and q.dtype == torch.bfloat16 and q.shape[2] >= 128
+
+
+def _in_halves(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """Causal attention whose first half of queries never meets the second half of keys, a quarter of the square: (B, H, T, D)."""
+    T = q.shape[2]
+    half = T // 2
+    first = F.scaled_dot_product_attention(q[:, :, :half], k[:, :, :half], v[:, :, :half], is_causal=True)  # (B, H, T/2, D)
+    mask = torch.ones(T - half, T, dtype=torch.bool).tril(diagonal=half)  # (T/2, T)
+    second = F.scaled_dot_product_attention(q[:, :, half:], k, v, attn_mask=mask)  # (B, H, T/2, D)
+    return torch.cat((first, second), dim=2)
