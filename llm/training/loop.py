@@ -20,14 +20,15 @@ from llm.training.job import TrainingJob
 from llm.training.numerics import Numerics
 from llm.training.optimizers import make_optimizer
 from llm.training.prefetch import Prefetch
+from llm.training.results import Results
 from llm.training.resume import newest
 from llm.training.schedules import learning_rate
-from llm.training.step import Objective, train_step
+from llm.training.step import Objective, StepResult, train_step
 from llm.training.topology import Topology
 
 
 class DivergedError(SlipwayError):
-    """The loss is not a number any more."""
+    """The loss or its gradient is not a number any more."""
 
     code = "diverged"
 
@@ -61,8 +62,8 @@ class Work:
 def train(work: Work, job: TrainingJob, *, topology: Topology, observe: Observer) -> History:
     """Trains until `job.steps` updates are made and returns a row for each, from the newest checkpoint of the job's runs if any.
 
-    Ends with a checkpoint at the last step. `observe` hears the first worker alone. Raises DivergedError at the first loss that
-    is not finite.
+    Ends with a checkpoint at the last step. `observe` hears the first worker alone. Raises DivergedError at the first loss or
+    gradient that is not finite; it has changed no weight.
     """
     share = job.training.batch_size // topology.world
 
@@ -89,12 +90,29 @@ def _train(work: Work, job: TrainingJob, batches: Prefetch, *, topology: Topolog
         history = restore(start, state, work.facts, job.stage)
         observe(Resumed(len(history.rows), start.prefix))
     apply(model, numerics, config.activation_checkpointing)
-    seen = history.tokens()
+    seen, finished = history.tokens(), time.perf_counter()
+
+    def finish(step: int, began: float, waited: float, rate: float, result: StepResult) -> None:
+        nonlocal seen, finished
+        loss, norm = float(result.loss), float(result.gradient_norm)
+        if float(result.skipped):
+            bad = f"gradient of the loss is {norm}" if math.isfinite(loss) else f"loss is {loss}"
+            raise DivergedError(
+                f"the {bad} at step {step + 1}",
+                where=job.stage,
+                mend="Lower training.learning_rate; the run would go on from its last checkpoint.",
+            )
+        tokens, before = work.order.tokens(step), max(began, finished)
+        seen, finished = seen + tokens, time.perf_counter()
+        done = StepDone(step + 1, steps, loss, tokens, seen, rate, norm, finished - before, waited)
+        history.add(done)
+        observe(done)
+
+    results = Results(finish, late=numerics.device == "cuda")
     for step in range(len(history.rows), steps):
-        before = time.perf_counter()
+        began = time.perf_counter()
         batch = batches.take(step)
-        waited = time.perf_counter() - before
-        tokens = work.order.tokens(step)
+        waited = time.perf_counter() - began
         rate = learning_rate(
             config.schedule,
             step,
@@ -113,30 +131,21 @@ def _train(work: Work, job: TrainingJob, batches: Prefetch, *, topology: Topolog
             numerics=numerics,
             topology=topology,
         )
-        loss = float(result.loss)
-        if not math.isfinite(loss):
-            raise DivergedError(
-                f"the loss is {loss} at step {step + 1}",
-                where=job.stage,
-                mend="Lower training.learning_rate; the run would go on from its last checkpoint.",
-            )
-        seen += tokens
-        seconds = time.perf_counter() - before
-        done = StepDone(step + 1, steps, loss, tokens, seen, rate, float(result.gradient_norm), seconds, waited)
-        history.add(done)
-        observe(done)
+        results.add(step, began, waited, rate, result)
         last = step + 1 == steps
-        if last or _due(step, config.validate_every):
+        look, save = (last or _due(step, every) for every in (config.validate_every, config.checkpoint_every))
+        if look or save:
+            results.flush()
+        if look:
             loss, value = work.validate()
             validation = Validated(step + 1, loss, work.measure, value)
             history.add_validation(validation)
             observe(validation)
             if topology.leads:
                 work.sample(step + 1)
-        if last or _due(step, config.checkpoint_every):
-            name = checkpoints.save(
-                step + 1, state, history, {**work.facts, "numerics": numerics.document(), "tokens_seen": seen}, topology
-            )
+        if save:
+            facts = {**work.facts, "numerics": numerics.document(), "tokens_seen": seen}
+            name = checkpoints.save(step + 1, state, history, facts, topology)
             observe(CheckpointSaved(step + 1, name))
     return history
 

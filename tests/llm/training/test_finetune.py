@@ -98,7 +98,7 @@ def test_a_run_stopped_at_any_step_ends_as_if_undisturbed_bit_for_bit(
 
 
 def test_a_loss_that_is_no_number_names_the_stage(make_finetune_job: MakeJob) -> None:
-    with pytest.raises(DivergedError, match=r"^finetune-classify: the loss is nan at step \d+"):
+    with pytest.raises(DivergedError, match=r"^finetune-classify: the gradient of the loss is nan at step \d+"):
         finetune(make_finetune_job(learning_rate=1e30), ignore)
 
 
