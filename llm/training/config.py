@@ -32,6 +32,8 @@ class TrainingConfig:
     """Rows in one update, over all workers together."""
     sequence_length: Annotated[int, Bounds(ge=2)] = 256
     """Tokens in one row: the longest context the model learns to use."""
+    mask_documents: bool = False
+    """Whether a token sees its own document alone, in rows that hold parts of several; on a CPU that makes attention dearer."""
     seed: Annotated[int, Bounds(ge=0)] = 1
     """Decides the initial weights and the order of the data."""
     optimizer: OptimizerName = "adamw"

@@ -59,7 +59,8 @@ def pretrain(job: PretrainJob, observe: Observer, topology: Topology = ALONE) ->
     model = new_model(job.model)
     model.initialise(job.training.seed)
     model.to(device).train()
-    objective, length = NextToken(), job.training.sequence_length
+    document_start = tokenizer.eos if job.training.mask_documents else None
+    objective, length = NextToken(document_start), job.training.sequence_length
     stream, held_out = TokenStream(tokens, "train"), TokenStream(tokens, "validation")
     rows = validation_rows(held_out, length)
     looks = [batch.to(device) for batch in rows]

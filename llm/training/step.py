@@ -25,14 +25,22 @@ class Objective(Protocol):
         ...
 
 
+@dataclass(frozen=True)
 class NextToken:
-    """Next-token prediction: a batch holds rows of T + 1 ids, each token is predicted from those before it."""
+    """Next-token prediction: a batch holds rows of T + 1 ids, each token is predicted from those before it.
+
+    document_start: the token with which a document begins, where a row holds several and a token is to see its own alone.
+    """
+
+    document_start: int | None = None
 
     def count(self, batch: Tensor) -> int:
         return batch[:, 1:].numel()
 
     def loss(self, model: nn.Module, batch: Tensor) -> Tensor:
-        hidden = model.hidden(batch[:, :-1])  # type: ignore[operator] # (B, T, C)
+        ids = batch[:, :-1]  # (B, T)
+        documents = None if self.document_start is None else (ids == self.document_start).cumsum(dim=1)  # (B, T)
+        hidden = model.hidden(ids, documents=documents)  # type: ignore[operator] # (B, T, C)
         return cross_entropy(model.head, hidden.flatten(0, 1), batch[:, 1:].flatten())  # type: ignore[arg-type]
 
 

@@ -65,7 +65,7 @@ def test_a_long_gradient_is_clipped_and_its_true_length_reported() -> None:
 @pytest.mark.parametrize("bad", [float("inf"), float("nan")])
 def test_a_gradient_that_is_not_finite_changes_nothing_and_says_so(bad: float) -> None:
     torch.manual_seed(0)
-    batches, model = torch.randint(512, (3, 2, 17)), Llama(PRESETS["llama-tiny"])
+    batches, model = torch.randint(512, (3, 2, 17)), new_model(PRESETS["llama-tiny"])
     optimizer = AdamW(model.named_parameters(), weight_decay=0.1)
 
     def step(batch: Tensor) -> StepResult:
@@ -84,6 +84,18 @@ def test_a_gradient_that_is_not_finite_changes_nothing_and_says_so(bad: float) -
     spoil.remove()
     assert float(step(batches[2]).skipped) == 0.0
     assert float(optimizer.state()["updates"]) == 2.0
+
+
+@pytest.mark.parametrize("name", ["llama-tiny", "gpt2-tiny"])
+def test_packed_documents_learn_as_if_each_stood_alone(name: str) -> None:
+    torch.manual_seed(0)
+    model, start = new_model(PRESETS[name]), 7
+    first, second = torch.randint(8, 512, (1, 12)), torch.randint(8, 512, (1, 20))
+    first[0, 0] = second[0, 0] = start
+    whole = NextToken(start).loss(model, torch.cat((first, second), dim=1))
+    between = NextToken().loss(model, torch.cat((first, second[:, :1]), dim=1)) - NextToken().loss(model, first)
+    torch.testing.assert_close(whole, NextToken().loss(model, first) + between + NextToken().loss(model, second))
+    assert not torch.isclose(whole, NextToken().loss(model, torch.cat((first, second), dim=1)), rtol=1e-5)
 
 
 def test_the_loss_of_a_memorised_batch_goes_to_zero() -> None:
