@@ -44,7 +44,7 @@ class Numerics:
         precision: Precision,
         optimizer: OptimizerName = "adamw",
         *,
-        compile: Compile = "never",
+        compile: Compile = "never",  # noqa: A002
         flops: float = 0.0,
     ) -> Self:
         """For this machine.

@@ -9,9 +9,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from llm.models.build import new_model
+from llm.models.causal import CausalModel
 from llm.models.classifier import Classifier
-from llm.models.config import PRESETS
-from llm.models.llama import Llama
+from llm.models.presets import PRESETS
 from llm.training.apply import apply, blocks_of
 from llm.training.config import Checkpointing
 from llm.training.float8 import Float8Product, suits
@@ -22,9 +23,9 @@ from llm.training.step import NextToken, train_step
 EAGER = Numerics.decide("fp32")
 
 
-def trained(numerics: Numerics = EAGER, checkpointing: Checkpointing = "none", steps: int = 3) -> tuple[Llama, list[float]]:
+def trained(numerics: Numerics = EAGER, checkpointing: Checkpointing = "none", steps: int = 3) -> tuple[CausalModel, list[float]]:
     torch.manual_seed(0)
-    batches, model = torch.randint(512, (steps, 4, 33)), Llama(PRESETS["llama-tiny"]).train()
+    batches, model = torch.randint(512, (steps, 4, 33)), new_model(PRESETS["llama-tiny"]).train()
     optimizer = AdamW(model.named_parameters(), weight_decay=0.1)
     apply(model, numerics, checkpointing)
     results = [
@@ -36,7 +37,7 @@ def trained(numerics: Numerics = EAGER, checkpointing: Checkpointing = "none", s
 
 def kept_for_backward(checkpointing: Checkpointing) -> int:
     """Bytes that a forward pass leaves for the backward pass, weights aside."""
-    model = Llama(PRESETS["llama-tiny"]).train()
+    model = new_model(PRESETS["llama-tiny"]).train()
     apply(model, EAGER, checkpointing)
     weights = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
     kept: dict[int, int] = {}
@@ -80,20 +81,20 @@ def test_compiled_blocks_learn_the_same_and_are_compiled_once_for_all(checkpoint
 
 
 def test_the_blocks_of_a_classifier_are_found() -> None:
-    body = Llama(PRESETS["llama-tiny"])
+    body = new_model(PRESETS["llama-tiny"])
     assert list(blocks_of(Classifier(body, ["a", "b"]))) == list(body.blocks)
 
 
 def test_an_eager_step_does_not_load_the_compiler() -> None:
     code = """
 import sys, torch
-from llm.models.config import PRESETS
-from llm.models.llama import Llama
+from llm.models.build import new_model
+from llm.models.presets import PRESETS
 from llm.training.apply import apply
 from llm.training.numerics import Numerics
 from llm.training.optimizers import AdamW
 from llm.training.step import NextToken, train_step
-model, numerics = Llama(PRESETS["llama-tiny"]), Numerics.decide("fp32", compile="auto", flops=1e9)
+model, numerics = new_model(PRESETS["llama-tiny"]), Numerics.decide("fp32", compile="auto", flops=1e9)
 apply(model, numerics)
 optimizer = AdamW(model.named_parameters(), weight_decay=0.1)
 batch = torch.zeros(2, 9, dtype=torch.int64)
