@@ -2,17 +2,20 @@
 
 `python -m tests.llm.training.golden_losses --record` writes them anew: only when the arithmetic was changed on purpose, and the
 commit says why. Kernels differ between CPUs, so these runs choose, before torch is loaded, those that every x86-64 has: MKL's
-reproducible ones, torch's without vector instructions, oneDNN not at all; and one thread.
+reproducible ones, torch's without vector instructions, oneDNN not at all; and one thread. A file says on which CPU it was made.
 """
 
 import argparse
 import json
 import os
+import platform
+import shutil
+import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 PORTABLE: Final = {"MKL_CBWR": "COMPATIBLE", "ATEN_CPU_CAPABILITY": "default", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 FOLDER: Final = Path(__file__).parent / "golden"
@@ -111,14 +114,25 @@ def main() -> None:
     if given.record:
         FOLDER.mkdir(exist_ok=True)
         for case, values in found.items():
-            case.path.write_text(json.dumps(_document(values), indent=2) + "\n")
+            case.path.write_text(json.dumps({"made": here(case), "losses": values}, indent=2) + "\n")
     sys.stdout.write(json.dumps({case.name: values for case, values in found.items()}) + "\n")
 
 
-def _document(values: list[float]) -> dict[str, Any]:
+def here(case: Case) -> dict[str, str]:
+    """What may decide the bits, if the kernels are not as alike everywhere as they are meant to be."""
     import torch  # after the environment was set
 
-    return {"torch": torch.__version__.split("+")[0], "losses": values}
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    wanted = ("vendor_id", "cpu family", "model")
+    cpu = " ".join(next((line.split(":")[1].strip() for line in lines if line.split("\t")[0] == name), "?") for name in wanted)
+    facts = {"torch": torch.__version__.split("+")[0], "cpu": f"{platform.machine()} {cpu}"}
+    if case.compiled:
+        compiler = os.environ.get("CXX") or shutil.which("g++") or shutil.which("c++") or ""
+        facts["compiler"] = subprocess.run(
+            [compiler, "-dumpfullversion"], capture_output=True, text=True, check=True
+        ).stdout.strip()
+    return facts
 
 
 if __name__ == "__main__":
