@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Iterator
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -29,6 +29,10 @@ def chat(
     max_tokens: Annotated[int | None, typer.Option(min=1, help="The longest answer, in tokens.")] = None,
     temperature: Annotated[float | None, typer.Option(min=0, max=2, help="0 takes the likeliest token each time.")] = None,
     seed: Annotated[int | None, typer.Option(help="The same seed draws the same answer.")] = None,
+    precision: Annotated[
+        Literal["auto", "fp32", "bf16", "int8"] | None,
+        typer.Option(help="Of a package's weights; auto: fp32, exactly as evaluated, or bf16 where they are stored so."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document with all turns at the end.")] = False,
 ) -> None:
     """Talk to a model until Ctrl-D or Ctrl-C. Lines may come through a pipe too.
@@ -37,7 +41,7 @@ def chat(
     """
     given = {"max_tokens": max_tokens, "temperature": temperature, "seed": seed}
     options = {key: value for key, value in given.items() if value is not None}
-    talk = _Talk(_speaker(model, name), options, system, quiet=as_json)
+    talk = _Talk(_speaker(model, name, precision), options, system, quiet=as_json)
     turns: list[dict[str, Any]] = []
     try:
         if message is None:
@@ -51,12 +55,14 @@ def chat(
         emit({"model": talk.speaker.name, "kind": talk.speaker.kind, "turns": turns}, as_json, "")
 
 
-def _speaker(model: str, name: str) -> Speaker:
+def _speaker(model: str, name: str, precision: str | None) -> Speaker:
     if model.startswith(("http://", "https://")):
+        if precision is not None:
+            raise InputError("--precision is the server's to choose", where=model, mend="Leave it out, or name a package.")
         return Remote(model, name)
     if name:
         raise InputError("--model names one of a server's models", where=model, mend="Leave it out, or name a server's URL.")
-    return Local(locate(model))
+    return Local(locate(model), precision or "auto")
 
 
 class _Talk:

@@ -3,7 +3,7 @@
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -15,6 +15,10 @@ def serve(
     host: Annotated[str, typer.Option(help="The address to listen on; beyond loopback an API key is needed.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="The port; 0 takes any free one.")] = 8000,
     name: Annotated[str, typer.Option(help="What clients call the model; by default as it is registered.")] = "",
+    precision: Annotated[
+        Literal["auto", "fp32", "bf16", "int8"],
+        typer.Option(help="Of the weights; auto: fp32, exactly as evaluated, or bf16 where they are stored so."),
+    ] = "auto",
     api_key_file: Annotated[
         Path | None, typer.Option(metavar="FILE", help="A file with the key that clients must send; SLIPWAY_API_KEY gives it too.")
     ] = None,
@@ -27,7 +31,20 @@ def serve(
     located = locate(model)
     argv = [
         *(sys.executable, "-P", "-m", "llm.serving", str(located.folder), "--name", name or located.name),
-        *("--host", host, "--port", str(port), "--slots", str(slots), "--queue", str(queue), "--grace", str(grace)),
+        *(
+            "--precision",
+            precision,
+            "--host",
+            host,
+            "--port",
+            str(port),
+            "--slots",
+            str(slots),
+            "--queue",
+            str(queue),
+            "--grace",
+            str(grace),
+        ),
         *(() if api_key_file is None else ("--api-key-file", str(api_key_file.expanduser().absolute()))),
         *(("--json",) if as_json else ()),
     ]

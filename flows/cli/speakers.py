@@ -50,12 +50,12 @@ class Speaker(Protocol):
 class Local:
     """A package in this process, its files checked first."""
 
-    def __init__(self, located: Located) -> None:
+    def __init__(self, located: Located, precision: Any) -> None:
         # torch and the model take seconds: not for a chat with a server
         from llm.serving import dispatch, errors, package, requests, work
 
         self._dispatch, self._requests, self._work, self._error = dispatch, requests, work, errors.ApiError
-        self._package = package.load_package(located.folder, located.name)
+        self._package = package.load_package(located.folder, located.name, precision)
         self.name = located.name
         writes: Kind = "base" if self._package.chat is None else "assistant"
         self.kind: Kind = "classifier" if self._package.kind == "classifier" else writes

@@ -21,8 +21,19 @@ _PROBABILITY_TOLERANCE: Final = 1e-4  # sums in another order, by another number
 
 
 def serving(release: Release, port: int, drain_seconds: int) -> list[str]:
-    """Our own server, as a process of this environment's Python."""
-    options = ("--name", release.name, "--host", LOOPBACK, "--port", str(port), "--grace", str(drain_seconds))
+    """Our own server, as a process of this environment's Python, in the precision in which golden answers are recorded."""
+    options = (
+        "--precision",
+        "fp32",
+        "--name",
+        release.name,
+        "--host",
+        LOOPBACK,
+        "--port",
+        str(port),
+        "--grace",
+        str(drain_seconds),
+    )
     return [sys.executable, "-m", "llm.serving", release.folder, *options]
 
 

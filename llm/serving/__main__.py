@@ -66,12 +66,16 @@ def serve(options: argparse.Namespace, ready: Callable[[dict[str, object]], None
                 mend=f"Name a file that holds it with --api-key-file, or set {KEY_VARIABLE}; or serve on 127.0.0.1.",
             )
         # torch and the web framework take seconds to load: a wrong argument is refused without them
+        from llm.models.decoding import Decoder
         from llm.serving import api
         from llm.serving.engine import Engine
         from llm.serving.package import load_package
         from llm.serving.service import Service
 
-        service = Service(load_package(folder, options.name), Engine(slots=options.slots, queue=options.queue))
+        package = load_package(folder, options.name, options.precision)
+        if isinstance(package.model, Decoder) and package.model.notice:
+            sys.stderr.write(f"slipway: decoding goes without its C++ step: {package.model.notice}\n")
+        service = Service(package, Engine(slots=options.slots, queue=options.queue))
         document = {"url": _url(listener, options.host), **service.package.document()}
         try:
             asyncio.run(api.serve(service, listener, api_key=api_key, grace=options.grace, ready=lambda: ready(document)))
@@ -85,6 +89,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--name", default="", help="what clients call the model (the folder's name)")
     parser.add_argument("--host", default="127.0.0.1", help="the address to listen on; beyond loopback an API key is needed")
     parser.add_argument("--port", type=_whole(0, 65535), default=8000, help="the port, 0 for any free one (%(default)s)")
+    parser.add_argument(
+        "--precision",
+        choices=("auto", "fp32", "bf16", "int8"),
+        default="auto",
+        help="of the weights; auto: fp32, exactly as evaluated, or bf16 where they are stored so (%(default)s)",
+    )
     parser.add_argument("--slots", type=_whole(1, 256), default=4, help="requests that advance in turn (%(default)s)")
     parser.add_argument("--queue", type=_whole(0, 100_000), default=64, help="requests that may wait beyond those (%(default)s)")
     parser.add_argument("--grace", type=_whole(0, 86_400), default=30, help="seconds that a drain may take (%(default)s)")

@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 
@@ -13,6 +13,7 @@ from infra.store.folder import FolderStore
 from infra.store.manifest import MANIFEST, find, sha256
 from llm.models.causal import CausalModel
 from llm.models.classifier import Classifier, encode
+from llm.models.decoding import Decoder, compiler_is_there
 from llm.models.hub import WEIGHTS, load_classifier, load_model
 from llm.models.hub_config import kind
 from llm.models.weight_files import weight_files
@@ -22,6 +23,11 @@ from llm.text.special import started
 from llm.text.tokenizer import Tokenizer
 
 _PROBE = "The"
+Precision = Literal["auto", "fp32", "bf16", "int8"]
+"""fp32: the model as it was evaluated, to the last bit. bf16, int8: its weights rounded to that, decoding several times as fast.
+
+auto: bf16 where the package's weights are stored in bf16, so that nothing is rounded, and a C++ compiler is there; else fp32.
+"""
 
 
 @dataclass(frozen=True)
@@ -29,11 +35,15 @@ class Package:
     """A loaded package. version: the hash its manifest in the store gives, None outside a store; chat: None without a template."""
 
     name: str
-    model: CausalModel | Classifier
+    model: CausalModel | Decoder | Classifier
     tokenizer: Tokenizer
     chat: ChatFormat | None
     version: str | None
     weights_sha256: str
+
+    @property
+    def precision(self) -> str:
+        return self.model.precision if isinstance(self.model, Decoder) else "fp32"
 
     @property
     def kind(self) -> Literal["causal", "classifier"]:
@@ -56,6 +66,7 @@ class Package:
             "package": self.version,
             "weights_sha256": self.weights_sha256,
             "context_length": self.context_length,
+            "precision": self.precision,
         }
 
     def start_ids(self, prompt: str) -> list[int]:
@@ -70,21 +81,40 @@ class Package:
         return continuation(self.model, self.tokenizer, Question(prompt=prompt, max_tokens=2, temperature=0))
 
 
-def load_package(folder: Path, name: str = "") -> Package:
+def load_package(folder: Path, name: str = "", precision: Precision = "fp32") -> Package:
     """Checks and loads a package's folder; on the GPU where there is one. name: what clients call it, the folder's by default.
 
-    Raises InputError when it is no package, DamagedError when a file is not what the manifest beside it says.
+    Raises InputError when it is no package, or for a classifier in another precision than fp32, DamagedError when a file is not
+    what the manifest beside it says.
     """
+    if precision not in get_args(Precision):
+        raise InputError(
+            f"no precision {precision!r}", where="--precision", mend=f"Choose one of {', '.join(get_args(Precision))}."
+        )
     folder = folder.expanduser().absolute()
     if not folder.is_dir():
         raise InputError("no such folder", where=str(folder), mend="Name a model package or a Hugging Face folder.")
     version, weights = _check(folder)
     classifier = kind(folder) == "classifier"
-    model: CausalModel | Classifier = load_classifier(folder) if classifier else load_model(folder)
+    if classifier and precision in {"bf16", "int8"}:
+        raise InputError(
+            f"a classifier answers in fp32, not in {precision}", where=str(folder), mend="Leave --precision out: it writes no text."
+        )
     tokenizer = Tokenizer.load(folder)
     chat = None if classifier else ChatFormat.load(folder)
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    return Package(name or folder.name, model.to(device).float().eval(), tokenizer, chat, version, weights)
+    model: CausalModel | Decoder | Classifier
+    model = (
+        load_classifier(folder).to(device).float().eval() if classifier else _in_precision(load_model(folder).to(device), precision)
+    )
+    return Package(name or folder.name, model, tokenizer, chat, version, weights)
+
+
+def _in_precision(model: CausalModel, precision: Precision) -> CausalModel | Decoder:
+    if precision == "auto":
+        exact = all(parameter.dtype == torch.bfloat16 for parameter in model.parameters())
+        precision = "bf16" if exact and compiler_is_there() else "fp32"
+    return model.float().eval() if precision == "fp32" else Decoder(model, precision)
 
 
 def _check(folder: Path) -> tuple[str | None, str]:

@@ -34,6 +34,7 @@ def test_a_package_says_what_it_is(base_folder: Path, chat_folder: Path, classif
         "package": None,
         "weights_sha256": _sha256(base_folder / "model.safetensors"),
         "context_length": CONTEXT,
+        "precision": "fp32",
     }
     assert load_package(base_folder).name == base_folder.name
 
