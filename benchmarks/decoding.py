@@ -6,7 +6,6 @@ part where `llama_cpp` and the export to GGUF are there.
 """
 
 import argparse
-import contextlib
 import importlib.util
 import json
 import os
@@ -58,6 +57,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
+    os.environ |= {"TRANSFORMERS_VERBOSITY": "error", "HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
     measured = {name: _measure(name, options) for name in options.models}
     document = _document(measured, options)
     print(json.dumps(document, indent=2) if options.json else _text(document))
@@ -66,7 +66,7 @@ def main() -> None:
 def _measure(name: str, options: argparse.Namespace) -> dict[str, list[float]]:
     """Tokens per second of each contender, round by round."""
     rounds, tokens, clock = options.rounds, options.tokens, time.process_time if options.clock == "cpu" else time.perf_counter
-    with tempfile.TemporaryDirectory() as scratch, _quiet():
+    with tempfile.TemporaryDirectory() as scratch:
         contenders = list(_contenders(name, Path(scratch), options.threads))
         speeds: dict[str, list[float]] = {contender.name: [] for contender in contenders}
         for contender in contenders:
@@ -173,9 +173,8 @@ def interval(ratios: list[float]) -> dict[str, float]:
 
 
 def _text(document: dict[str, Any]) -> str:
-    lines = [
-        f"{document['tokens']} tokens after {PROMPT}, {document['threads']} threads, {document['clock']} time, n = {document['rounds']}"
-    ]
+    told = (f"{document[name]} {name}" for name in ("tokens", "threads", "rounds"))
+    lines = [f"after a prompt of {PROMPT}: {', '.join(told)}, {document['clock']} clock"]
     for name, speeds in document["peers"].items():
         lines += ["", f"{name:<20} tokens/s (median)", *(f"  {who:<18} {speed:8.1f}" for who, speed in speeds.items())]
     lines.append("")
@@ -187,13 +186,6 @@ def _text(document: dict[str, Any]) -> str:
 
 def _say(text: str) -> None:
     sys.stderr.write(text + "\n")
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Transformers greets and draws bars."""
-    os.environ |= {"TRANSFORMERS_VERBOSITY": "error", "HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
-    yield
 
 
 if __name__ == "__main__":

@@ -83,9 +83,15 @@ def test_a_served_package_is_known_by_its_version_and_ctrl_c_drains(home: Path, 
 def test_a_folder_is_served_with_what_was_asked_for_the_server(package: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     started: list[list[str]] = []
     monkeypatch.setattr(os, "execv", lambda program, argv: started.append(argv))
-    assert _run(["serve", str(package), "--port", "0", "--name", "mine", "--queue", "3", "--api-key-file", "key"]) == 0
+    assert (
+        _run(
+            ["serve", str(package), "--port", "0", "--name", "mine", "--queue", "3", "--precision", "int8", "--api-key-file", "key"]
+        )
+        == 0
+    )
     options = server._parser().parse_args(started[0][started[0].index("llm.serving") + 1 :])
     assert (options.folder, options.name, options.port, options.queue) == (package, "mine", 0, 3)
+    assert options.precision == "int8"
     assert options.api_key_file == Path("key").absolute()
 
 
