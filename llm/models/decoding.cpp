@@ -1,8 +1,9 @@
-// One decoding step of a causal model on a CPU: the memory of the weights is read once, nothing else is worth the time.
+// A decoding step of a causal model on a CPU: the memory of the weights is read once, nothing else is worth the time.
 //
-// Weights are bfloat16 or int8 with a scale a row; everything computed with them is float32. B rows (sequences) advance by one
-// token each from the same place. Threads share the rows of every matrix and meet at five barriers a layer: C width, H heads,
-// D head width, N rows and K columns of a matrix. The structs are mirrored in decoding_kernel.py.
+// Weights are bfloat16 or int8 with a scale a row; everything computed with them is float32, keys and values are kept in bfloat16.
+// B sequences advance from the same place by T tokens each (one, or a piece of a prompt): B·T rows. Threads share the rows of every
+// matrix and meet at six barriers a layer. C width, H heads, D head width, N rows and K columns of a matrix.
+// The structs are mirrored in decoding_kernel.py.
 #include <omp.h>
 
 #include <cstdint>
@@ -149,27 +150,31 @@ static void rotate(const Model &m, float *x, int64_t place) {  // pairs (i, i + 
     }
 }
 
-// One head of one sequence: qkv is its row (H·D + 2·H_kv·D); keys and values (max_length, D) of the head; y takes D values.
-static void attend(const Model &m, const Layer &layer, const float *qkv, int64_t head, int64_t place, bf16 *keys, bf16 *values,
+// What a token leaves in the cache of one key-value head: k and v (D) of its row, and where they go.
+static void keep(const Model &m, const Layer &layer, const float *k, const float *v, int64_t place, float *scratch, bf16 *key, bf16 *value) {
+    const int64_t D = m.head_width;
+    memcpy(scratch, k, D * sizeof(float));
+    if (layer.k_norm.weight) normalise(layer.k_norm, scratch, scratch, D, m.epsilon);
+    if (m.cos) rotate(m, scratch, place);
+    for (int64_t d = 0; d < D; d++) { key[d] = narrow(scratch[d]); value[d] = narrow(v[d]); }
+}
+
+// One head of one row: its query (D) against keys and values (max_length, D) up to its own place; y takes D values.
+static void attend(const Model &m, const Layer &layer, const float *query, int64_t place, const bf16 *keys, const bf16 *values,
                    float *scratch, float *y) {
-    const int64_t D = m.head_width, group = m.n_heads / m.n_kv_heads, kv = head / group;
-    const float *v = qkv + (m.n_heads + m.n_kv_heads + kv) * D;
-    float *q = scratch, *k = q + D, *scores = k + D;
-    memcpy(q, qkv + head * D, D * sizeof(float));
-    memcpy(k, qkv + (m.n_heads + kv) * D, D * sizeof(float));
-    if (layer.q_norm.weight) {
-        normalise(layer.q_norm, q, q, D, m.epsilon);
-        normalise(layer.k_norm, k, k, D, m.epsilon);
-    }
-    if (m.cos) { rotate(m, q, place); rotate(m, k, place); }
-    if (head % group == 0)
-        for (int64_t d = 0; d < D; d++) { keys[place * D + d] = narrow(k[d]); values[place * D + d] = narrow(v[d]); }
+    const int64_t D = m.head_width;
+    float *q = scratch, *scores = q + D;
+    memcpy(q, query, D * sizeof(float));
+    if (layer.q_norm.weight) normalise(layer.q_norm, q, q, D, m.epsilon);
+    if (m.cos) rotate(m, q, place);
     const float scale = 1.0f / __builtin_sqrtf(float(D));
     int64_t j;
-    for (j = 0; j < place; j++) { dots<1>(keys + j * D, q, D, D, scores + j); scores[j] *= scale; }
-    dots<1>(k, q, D, D, scores + place);  // its own key comes from where it was computed: another thread may be writing it
-    float most = scores[place] *= scale;
-    for (j = 0; j < place; j++) most = scores[j] > most ? scores[j] : most;
+    float most = -3e38f;
+    for (j = 0; j <= place; j++) {
+        dots<1>(keys + j * D, q, D, D, scores + j);
+        scores[j] *= scale;
+        most = scores[j] > most ? scores[j] : most;
+    }
     float total = 0;
     for (j = 0; j + W <= place + 1; j += W) {
         const Floats e = exp(load(scores + j) - most);
@@ -177,8 +182,8 @@ static void attend(const Model &m, const Layer &layer, const float *qkv, int64_t
         total += sum(e);
     }
     for (; j <= place; j++) total += scores[j] = exp(scores[j] - most);
-    for (int64_t d = 0; d < D; d++) y[d] = scores[place] * v[d];
-    for (j = 0; j < place; j++) {
+    for (int64_t d = 0; d < D; d++) y[d] = 0;
+    for (j = 0; j <= place; j++) {
         const float p = scores[j];
         const bf16 *row = values + j * D;
         int64_t d = 0;
@@ -206,70 +211,80 @@ static void activate(const float *gate, float *up, int64_t n) {
     if (i < n) apply(i, n - i);
 }
 
-template <class T>
-static void run(const Model &m, int64_t B, const int64_t *ids, int64_t place, int64_t max_length, bf16 *keys, bf16 *values,
+template <class Weight>
+static void run(const Model &m, int64_t B, int64_t T, const int64_t *ids, int64_t place, int64_t max_length, bf16 *keys, bf16 *values,
                 float *logits, float *scratch, int threads) {
-    const int64_t C = m.width, D = m.head_width, A = m.n_heads * D, QKV = A + 2 * m.n_kv_heads * D, F = m.hidden, V = m.head.rows;
+    const int64_t C = m.width, D = m.head_width, A = m.n_heads * D, QKV = A + 2 * m.n_kv_heads * D, F = m.hidden, V = m.head.rows, R = B * T;
+    const int64_t H = m.n_heads, G = m.n_kv_heads;
     const int64_t U = m.layers[0].up.rows;  // F, or 2·F with the gates first
-    float *x = scratch, *qkv = x + B * C, *attended = qkv + B * QKV, *within = attended + B * A, *hidden = within + B * U;
-    float *own = hidden + B * F;  // what each thread has for itself
-    const int64_t owned = B * C + 2 * D + max_length + W;
+    float *x = scratch, *qkv = x + R * C, *attended = qkv + R * QKV, *within = attended + R * A, *hidden = within + R * U;
+    float *own = hidden + R * F;  // what each thread has for itself
+    const int64_t owned = R * C + D + max_length + W;
 #pragma omp parallel num_threads(threads)
     {
         const int64_t t = omp_get_thread_num(), n = omp_get_num_threads();
-        float *normed = own + t * owned, *mine = normed + B * C;
+        float *normed = own + t * owned, *mine = normed + R * C;
         const auto first = [&](int64_t rows) { return rows * t / n; };
         const auto last = [&](int64_t rows) { return rows * (t + 1) / n; };
         const auto norm = [&](const Norm &by) {
-            for (int64_t b = 0; b < B; b++) normalise(by, x + b * C, normed + b * C, C, m.epsilon);
+            for (int64_t r = 0; r < R; r++) normalise(by, x + r * C, normed + r * C, C, m.epsilon);
         };
-        for (int64_t b = 0; b < B; b++)
+        const auto kept = [&](int64_t layer, int64_t r, int64_t head) {  // where the head's cache begins
+            return ((layer * B + r / T) * G + head) * max_length * D;
+        };
+        for (int64_t r = 0; r < R; r++)
             for (int64_t c = first(C); c < last(C); c++) {
-                const float scale = m.embedding.scale ? m.embedding.scale[ids[b]] : 1.0f;
-                x[b * C + c] = wide(((const T *)m.embedding.weight)[ids[b] * C + c]) * scale;
-                if (m.positions) x[b * C + c] += m.positions[place * C + c];
+                const float scale = m.embedding.scale ? m.embedding.scale[ids[r]] : 1.0f;
+                x[r * C + c] = wide(((const Weight *)m.embedding.weight)[ids[r] * C + c]) * scale;
+                if (m.positions) x[r * C + c] += m.positions[(place + r % T) * C + c];
             }
 #pragma omp barrier
         for (int64_t l = 0; l < m.n_layers; l++) {
             const Layer &layer = m.layers[l];
             norm(layer.attention_norm);
-            multiply<T>(layer.qkv, normed, B, first(QKV), last(QKV), qkv, QKV, false);
+            multiply<Weight>(layer.qkv, normed, R, first(QKV), last(QKV), qkv, QKV, false);
 #pragma omp barrier
-            for (int64_t task = B * m.n_heads * t / n; task < B * m.n_heads * (t + 1) / n; task++) {
-                const int64_t b = task / m.n_heads, head = task % m.n_heads;
-                const int64_t at = ((l * B + b) * m.n_kv_heads + head / (m.n_heads / m.n_kv_heads)) * max_length * D;
-                attend(m, layer, qkv + b * QKV, head, place, keys + at, values + at, mine, attended + b * A + head * D);
+            for (int64_t task = first(R * G); task < last(R * G); task++) {
+                const int64_t r = task / G, head = task % G, at = kept(l, r, head) + (place + r % T) * D;
+                const float *k = qkv + r * QKV + A + head * D;
+                keep(m, layer, k, k + G * D, place + r % T, mine, keys + at, values + at);
             }
 #pragma omp barrier
-            multiply<T>(layer.out, attended, B, first(C), last(C), x, C, true);
+            for (int64_t task = first(R * H); task < last(R * H); task++) {
+                const int64_t r = task / H, head = task % H, at = kept(l, r, head / (H / G));
+                attend(m, layer, qkv + r * QKV + head * D, place + r % T, keys + at, values + at, mine, attended + r * A + head * D);
+            }
+#pragma omp barrier
+            multiply<Weight>(layer.out, attended, R, first(C), last(C), x, C, true);
 #pragma omp barrier
             norm(layer.mlp_norm);
             const int64_t from = first(F), to = last(F);
-            multiply<T>(layer.up, normed, B, from, to, within, U, false);
-            if (U > F) multiply<T>(layer.up, normed, B, F + from, F + to, within, U, false);
-            for (int64_t b = 0; b < B; b++) {
-                float *up = within + b * U + (U - F);
-                activate(U > F ? within + b * U + from : nullptr, up + from, to - from);
-                memcpy(hidden + b * F + from, up + from, (to - from) * sizeof(float));
+            multiply<Weight>(layer.up, normed, R, from, to, within, U, false);
+            if (U > F) multiply<Weight>(layer.up, normed, R, F + from, F + to, within, U, false);
+            for (int64_t r = 0; r < R; r++) {
+                float *up = within + r * U + (U - F);
+                activate(U > F ? within + r * U + from : nullptr, up + from, to - from);
+                memcpy(hidden + r * F + from, up + from, (to - from) * sizeof(float));
             }
 #pragma omp barrier
-            multiply<T>(layer.down, hidden, B, first(C), last(C), x, C, true);
+            multiply<Weight>(layer.down, hidden, R, first(C), last(C), x, C, true);
 #pragma omp barrier
         }
-        norm(m.norm);
-        multiply<T>(m.head, normed, B, first(V), last(V), logits, V, false);
+        for (int64_t b = 0; b < B; b++) normalise(m.norm, x + (b * T + T - 1) * C, normed + b * C, C, m.epsilon);
+        multiply<Weight>(m.head, normed, B, first(V), last(V), logits, V, false);
     }
 }
 
-// ids (B); keys and values (layers, B, H_kv, max_length, D), of which `place` tokens are filled and one is written; logits (B, V).
-extern "C" void decoding_step(const Model *m, int64_t B, const int64_t *ids, int64_t place, int64_t max_length, bf16 *keys, bf16 *values,
-                              float *logits, float *scratch, int threads) {
-    if (m->int8) run<int8_t>(*m, B, ids, place, max_length, keys, values, logits, scratch, threads);
-    else run<bf16>(*m, B, ids, place, max_length, keys, values, logits, scratch, threads);
+// ids (B, T); keys and values (layers, B, H_kv, max_length, D), of which `place` tokens are filled and T are written; logits (B, V) of
+// the last token.
+extern "C" void decoding_step(const Model *m, int64_t B, int64_t T, const int64_t *ids, int64_t place, int64_t max_length, bf16 *keys,
+                              bf16 *values, float *logits, float *scratch, int threads) {
+    if (m->int8) run<int8_t>(*m, B, T, ids, place, max_length, keys, values, logits, scratch, threads);
+    else run<bf16>(*m, B, T, ids, place, max_length, keys, values, logits, scratch, threads);
 }
 
-// Floats of scratch memory that a step takes.
-extern "C" int64_t decoding_scratch(const Model *m, int64_t B, int64_t max_length, int threads) {
+// Floats of scratch memory that a step of so many rows takes.
+extern "C" int64_t decoding_scratch(const Model *m, int64_t rows, int64_t max_length, int threads) {
     const int64_t heads = (2 * m->n_heads + 2 * m->n_kv_heads) * m->head_width;
-    return B * (m->width + heads + m->hidden + m->layers[0].up.rows) + threads * (B * m->width + 2 * m->head_width + max_length + W);
+    return rows * (m->width + heads + m->hidden + m->layers[0].up.rows) + threads * (rows * m->width + m->head_width + max_length + W);
 }

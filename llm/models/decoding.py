@@ -1,7 +1,7 @@
 """Decoding apart from training: a copy of a model's weights in bf16 or int8, and one step that reads each of them once.
 
 A decoder is asked as the model is: `decoder(ids, cache=cache)`. Weights are rounded once; everything computed with them on a CPU is
-fp32, keys and values are kept in bf16. A prompt goes through torch's matrix products, a single token through the C++ step, which
+fp32, keys and values are kept in bf16. A long prompt goes through torch's matrix products, the rest through the C++ step, which
 a machine without a compiler, or with a GPU, replaces by torch. Shapes: B batch, T tokens, C width, H heads, D head width.
 """
 
@@ -23,7 +23,8 @@ from llm.models.layers import KVCache, RMSNorm, Rope
 from llm.models.llama import Llama
 
 Precision = Literal["bf16", "int8"]
-_MOST_ROWS: Final = 16  # from here on torch's matrix products are as fast
+_ROWS: Final = 16  # tokens that the C++ step takes at once, of all sequences
+_SHORT: Final = 64  # of a longer prompt's tokens, torch's matrix products are faster
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,10 +127,11 @@ class Decoder:
     def __call__(self, ids: Tensor, cache: KVCache | None = None) -> Tensor:
         """Logits in fp32: (B, T, V) without a cache, (B, 1, V) of the last token with one, which is all that decoding asks for."""
         B, T = ids.shape
-        if cache is not None and T == 1 and B <= _MOST_ROWS and self._kernel is not None:
+        if cache is not None and self._kernel is not None and B <= _ROWS and B * T <= _SHORT:
             logits = torch.empty(B, 1, self.config.vocabulary)
-            self._kernel.step(ids[:, 0].tolist(), cache.length, cache.keys, cache.values, logits)
-            cache.length += 1
+            for piece in ids.split(_ROWS // B, dim=1):
+                self._kernel.step(piece, cache.length, cache.keys, cache.values, logits)
+                cache.length += piece.shape[1]
             return logits
         x = self._hidden(ids, cache)
         return self._head(self._norm(x if cache is None else x[:, -1:])).float()

@@ -12,7 +12,6 @@ import shutil
 import subprocess
 import tempfile
 import threading
-from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Final
@@ -78,20 +77,20 @@ class Kernel:
         self._library, self._model, self._vocabulary = library, ctypes.byref(model), model.head.rows
         self._scratch, self._at_work = torch.empty(0), threading.Lock()
 
-    def step(self, ids: Sequence[int], place: int, keys: Tensor, values: Tensor, logits: Tensor) -> None:
-        """One token for each row: reads `place` tokens of the bf16 cache (layers, B, H_kv, max_length, D), writes one.
+    def step(self, ids: Tensor, place: int, keys: Tensor, values: Tensor, logits: Tensor) -> None:
+        """Ids (B, T): reads `place` tokens of the bf16 cache (layers, B, H_kv, max_length, D) and writes T more.
 
-        logits (B, V), fp32, is filled.
+        logits (B, V), fp32, of the last token, is filled.
         """
-        B, max_length, threads = len(ids), keys.shape[3], torch.get_num_threads()
-        if place >= max_length or not all(0 <= index < self._vocabulary for index in ids):
-            raise IndexError(f"token ids {list(ids)} at place {place} of {max_length}: past the cache or the vocabulary")
+        rows, (B, T), max_length, threads = ids.flatten().tolist(), ids.shape, keys.shape[3], torch.get_num_threads()
+        if place + T > max_length or not all(0 <= index < self._vocabulary for index in rows):
+            raise IndexError(f"token ids {rows} at place {place} of {max_length}: past the cache or the vocabulary")
         with self._at_work:  # one scratch memory
-            needed = self._library.decoding_scratch(self._model, B, max_length, threads)
+            needed = self._library.decoding_scratch(self._model, B * T, max_length, threads)
             if self._scratch.numel() < needed:
                 self._scratch = torch.empty(needed)
             addresses = (tensor.data_ptr() for tensor in (keys, values, logits, self._scratch))
-            self._library.decoding_step(self._model, B, (_INT64 * B)(*ids), place, max_length, *addresses, threads)
+            self._library.decoding_step(self._model, B, T, (_INT64 * len(rows))(*rows), place, max_length, *addresses, threads)
 
 
 @cache
@@ -109,7 +108,7 @@ def library() -> ctypes.CDLL | str:
     loaded.decoding_scratch.restype = _INT64
     loaded.decoding_scratch.argtypes = (_POINTER, _INT64, _INT64, ctypes.c_int)
     loaded.decoding_step.restype = None
-    loaded.decoding_step.argtypes = (_POINTER, _INT64, _POINTER, _INT64, _INT64, *([_POINTER] * 4), ctypes.c_int)
+    loaded.decoding_step.argtypes = (_POINTER, _INT64, _INT64, _POINTER, _INT64, _INT64, *([_POINTER] * 4), ctypes.c_int)
     return loaded
 
 
