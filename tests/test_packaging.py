@@ -105,6 +105,7 @@ def test_the_wheel_holds_the_rooms_and_the_presets(tmp_path: Path) -> None:
     code = {path.relative_to(ROOT).as_posix() for room in ROOMS for path in (ROOT / room).rglob("*.py")}
     assert {"flows/recipes/presets/tiny.yaml", "flows/recipes/presets/small.yaml"} <= presets <= names
     assert code <= names
+    assert "llm/models/decoding.cpp" in names  # compiled where it is used
     assert {name.partition("/")[0] for name in names if ".dist-info/" not in name} == set(ROOMS)
     scripts = next(name for name in names if name.endswith("entry_points.txt"))
     assert "slipway = flows.cli:main" in zipfile.ZipFile(wheel).read(scripts).decode()
