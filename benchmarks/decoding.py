@@ -135,6 +135,7 @@ def _llama_cpp(folder: Path, prompt: list[int], threads: int) -> Iterator[Conten
         _say(f"llama.cpp does not take part: no {', '.join(missing) or 'export to GGUF'} here")
         return
     import llama_cpp  # a peer, of the extra `bench`
+
     from llm.models.gguf import export_gguf
 
     path = folder / "model.gguf"

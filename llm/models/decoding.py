@@ -14,13 +14,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from llm.models import decoding_kernel
+from llm.models import decoding_kernel, gpt2, llama
 from llm.models.attention import attend
 from llm.models.causal import CausalModel
 from llm.models.config import CausalConfig
-from llm.models.gpt2 import GPT2
 from llm.models.layers import KVCache, RMSNorm, Rope
-from llm.models.llama import Llama
 
 Precision = Literal["bf16", "int8"]
 _ROWS: Final = 16  # tokens that the C++ step takes at once, of all sequences
@@ -103,10 +101,10 @@ class Decoder:
         self._head = _matrix(precision, model.head)
         tied = model.head.weight is model.embedding.weight
         self._embedding = self._head if tied else _matrix(precision, model.embedding)
-        self._positions = model.positions.weight.detach().float().clone() if isinstance(model, GPT2) else None
-        self._rope: Rope | None = model.rope if isinstance(model, Llama) else None
+        self._positions = model.positions.weight.detach().float().clone() if isinstance(model, gpt2.GPT2) else None
+        self._rope: Rope | None = model.rope if isinstance(model, llama.Llama) else None
         self._norm = _norm(model.norm)
-        self._layers = [_layer(precision, model, block) for block in model.blocks]
+        self._layers = [_layer(precision, block) for block in model.blocks]
         self._kernel, self.notice = self._compiled()
 
     def parameters(self) -> Iterator[Tensor]:
@@ -200,33 +198,35 @@ def compiler_is_there() -> bool:
     return not isinstance(decoding_kernel.library(), str)
 
 
-def _layer(precision: Precision, model: CausalModel, block: nn.Module) -> Layer:
-    attention, mlp = block.attention, block.mlp
-    if isinstance(model, GPT2):
-        qkv, up, norms = _matrix(precision, attention.qkv), _matrix(precision, mlp.up), (None, None)
+def _layer(precision: Precision, block: nn.Module) -> Layer:
+    norms: tuple[Norm | None, Norm | None] = (None, None)
+    if isinstance(block, gpt2.Block):
+        qkv, up = _matrix(precision, block.attention.qkv), _matrix(precision, block.mlp.up)
     else:
-        qkv = _matrix(precision, attention.q, attention.k, attention.v)
-        up = _matrix(precision, mlp.gate, mlp.up)
-        norms = (_optional(attention.q_norm), _optional(attention.k_norm))
-    out, down = _matrix(precision, attention.out), _matrix(precision, mlp.down)
+        assert isinstance(block, llama.Block)
+        qkv = _matrix(precision, block.attention.q, block.attention.k, block.attention.v)
+        up = _matrix(precision, block.mlp.gate, block.mlp.up)
+        norms = (_optional(block.attention.q_norm), _optional(block.attention.k_norm))
+    out, down = _matrix(precision, block.attention.out), _matrix(precision, block.mlp.down)
     return Layer(_norm(block.attention_norm), qkv, *norms, out, _norm(block.mlp_norm), up, down)
 
 
-def _norm(norm: nn.Module) -> Norm:
-    bias = norm.bias.detach().float().clone() if isinstance(norm, nn.LayerNorm) else None
-    epsilon = norm.epsilon if isinstance(norm, RMSNorm) else norm.eps
-    return Norm(norm.weight.detach().float().clone(), bias, epsilon)
+def _norm(norm: RMSNorm | nn.LayerNorm) -> Norm:
+    weight = norm.weight.detach().float().clone()
+    if isinstance(norm, RMSNorm):
+        return Norm(weight, None, norm.epsilon)
+    return Norm(weight, norm.bias.detach().float().clone(), norm.eps)
 
 
 def _optional(norm: nn.Module) -> Norm | None:
-    return None if isinstance(norm, nn.Identity) else _norm(norm)
+    return _norm(norm) if isinstance(norm, RMSNorm) else None
 
 
 @torch.no_grad()
-def _matrix(precision: Precision, *layers: nn.Module) -> Matrix:
+def _matrix(precision: Precision, *layers: nn.Linear | nn.Embedding) -> Matrix:
     """Linear layers, or an embedding, one above the other. int8: the largest value of a row is 127 units."""
     weight = torch.cat([layer.weight for layer in layers])  # (N, K)
-    biases = [layer.bias for layer in layers if getattr(layer, "bias", None) is not None]
+    biases = [layer.bias for layer in layers if isinstance(layer, nn.Linear) and layer.bias is not None]
     bias = torch.cat(biases).float() if biases else None
     if precision == "bf16":
         return Matrix(weight.to(torch.bfloat16, copy=True), None, bias)

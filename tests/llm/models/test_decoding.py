@@ -110,7 +110,7 @@ def test_the_compiled_step_is_exact_beside_torch_on_the_same_cache(model: Causal
 def test_a_prompt_may_come_in_pieces(model: CausalModel, precision: Precision, rows: int) -> None:
     decoder, ids = Decoder(model, precision), _ids(rows, 20)
     at_once, apart = decoder.cache(rows, 24), decoder.cache(rows, 24)
-    whole = decoder(ids, cache=at_once)
+    whole = last = decoder(ids, cache=at_once)
     for piece in ids.split(1, dim=1):
         last = decoder(piece, cache=apart)
     assert _apart(whole, last) < 1e-2
@@ -181,7 +181,7 @@ def test_real_text_costs_hardly_more_bits_in_low_precision() -> None:
         size = torch.stack([gradient.norm() for gradient in gradients]).norm().clamp(min=1.0)
         with torch.no_grad():
             for parameter, gradient, velocity in zip(model.parameters(), gradients, moved, strict=True):
-                parameter -= 0.5 * velocity.mul_(0.9).add_(gradient / size)
+                parameter.sub_(0.5 * velocity.mul_(0.9).add_(gradient / size))
     rows = torch.stack([text[start : start + 65] for start in range(0, len(text) - 65, 65)])
 
     def bits(logits: Tensor) -> float:
@@ -223,7 +223,7 @@ def test_a_compiler_that_fails_is_named_with_its_reason(tmp_path: object, monkey
 
 @pytest.mark.usefixtures("_compiled_anew")
 def test_a_machine_without_a_compiler_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(decoding_kernel.shutil, "which", lambda name: None)
+    monkeypatch.setattr("shutil.which", lambda name: None)
     assert decoding_kernel.library() == "no C++ compiler (g++, c++, clang++)"
 
 
