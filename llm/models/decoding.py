@@ -225,7 +225,7 @@ def _optional(norm: nn.Module) -> Norm | None:
 @torch.no_grad()
 def _matrix(precision: Precision, *layers: nn.Linear | nn.Embedding) -> Matrix:
     """Linear layers, or an embedding, one above the other. int8: the largest value of a row is 127 units."""
-    weight = torch.cat([layer.weight for layer in layers])  # (N, K)
+    weight = torch.cat(tuple(layer.weight for layer in layers))  # (N, K)
     biases = [layer.bias for layer in layers if isinstance(layer, nn.Linear) and layer.bias is not None]
     bias = torch.cat(biases).float() if biases else None
     if precision == "bf16":
