@@ -11,8 +11,8 @@ from typing import Any, Final, Literal
 import yaml
 
 from infra.store.errors import DamagedError, InputError
-from llm.models.hub_config import load_config
 from infra.store.manifest import known_sha256
+from llm.models.hub_config import load_config
 from llm.models.weight_files import weight_files
 
 Layout = Literal["huggingface", "litgpt"]

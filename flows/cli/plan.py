@@ -1,6 +1,7 @@
 """`slipway plan`: what a training costs, before it is run."""
 
 import os
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Annotated, Any
 
@@ -10,6 +11,8 @@ from flows import stages
 from flows.cli.output import emit, note
 from flows.cli.plan_text import text
 from flows.pipeline import records
+from flows.prediction import predicted
+from flows.recipes.depth import derived
 from flows.recipes.loading import load_recipe
 from flows.recipes.recipes import PretrainRecipe
 from infra.settings import Settings
@@ -17,7 +20,6 @@ from infra.store import open_store
 from infra.store.errors import InputError
 from infra.store.protocol import Store
 from llm.models.config import CausalConfig
-from llm.models.presets import preset
 from llm.training.gpus import GPU, GPUS, PRICES_AS_OF, gpu
 from llm.training.known_runs import KNOWN_RUNS, meaning
 from llm.training.plan import Cost, cost, rent
@@ -55,15 +57,22 @@ def plan(
     """What a training costs: parameters, FLOPs, tokens, memory, time, money; and whether it fits."""
     chosen = load_recipe(PretrainRecipe, recipe, settings or ())
     _check_options(gpu_name, gpus=gpus, mfu=mfu, price=price, tokens_per_second=tokens_per_second, measure=measure)
-    vocabulary = -(-chosen.tokenizer.vocabulary // 64) * 64  # as `flows.work.pretrain` rounds it
-    model = preset(chosen.model.preset, vocabulary=vocabulary, context_length=chosen.training.sequence_length)
+    model = chosen.model.shape(vocabulary=chosen.tokenizer.vocabulary, context_length=chosen.training.sequence_length)
     training_tokens = round(stages.text_bytes(chosen.data) * _TRAIN_SHARE / _BYTES_PER_TOKEN) if chosen.training.epochs else 0
     total = cost(model, chosen.training, training_tokens=training_tokens)
-    document = {"recipe": recipe, "preset": chosen.model.preset, **asdict(total), **_beside(total, training_tokens)}
+    store = open_store(Settings.load().store)
+    document = {
+        "recipe": recipe,
+        "preset": chosen.model.name,
+        "derived": derived(chosen.pretrain, chosen.tokenizer.vocabulary),
+        **asdict(total),
+        **_beside(total, training_tokens),
+        **_loss(predicted(store, chosen.model.name, model, chosen.training, training_tokens=training_tokens)),
+    }
     if gpu_name:
         document |= _on_gpus(chosen, model, total, gpu(gpu_name), gpus, mfu, price, tokens_per_second)
     else:
-        document |= _here(chosen, model, total, tokens_per_second, measure)
+        document |= _here(chosen, model, total, tokens_per_second, measure, store)
     emit(document, as_json, lambda: text(document))
 
 
@@ -83,6 +92,10 @@ def _beside(total: Cost, training_tokens: int) -> dict[str, Any]:
         "known_runs": [{**asdict(run), "tokens_per_parameter": run.tokens_per_parameter} for run in KNOWN_RUNS],
         "epochs": total.tokens / training_tokens if training_tokens else None,
     }
+
+
+def _loss(expected: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: expected[key] for key in ("bits_per_byte", "bits_per_byte_source")}
 
 
 def _on_gpus(
@@ -107,8 +120,10 @@ def _on_gpus(
     }
 
 
-def _here(chosen: PretrainRecipe, model: CausalConfig, total: Cost, tokens_per_second: float, measure: bool) -> dict[str, Any]:
-    rate, source, precision = _rate(chosen, model, tokens_per_second, open_store(Settings.load().store))
+def _here(
+    chosen: PretrainRecipe, model: CausalConfig, total: Cost, tokens_per_second: float, measure: bool, store: Store
+) -> dict[str, Any]:
+    rate, source, precision = _rate(chosen, model, tokens_per_second, store)
     shape = StepShape.of(chosen.training, precision, max(1, chosen.training.workers))
     limit = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // max(1, chosen.training.workers)
     document = {
@@ -141,7 +156,7 @@ def _memory(model: CausalConfig, shape: StepShape, limit: int, kind: GPU | None)
 
 def _rate(recipe: PretrainRecipe, model: CausalConfig, given: float, store: Store) -> tuple[float, str, Any]:
     """Tokens a second, where they come from, and the precision that training takes here."""
-    known = next((each for each in records.of_stage(store, "pretrain") if each.result["preset"] == recipe.model.preset), None)
+    known = next((each for each in records.of_stage(store, "pretrain") if each.result["preset"] == recipe.model.name), None)
     asked = recipe.training.precision
     precision = known.numerics["precision"] if known is not None and asked == "auto" else asked
     if precision == "auto":

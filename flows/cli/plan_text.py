@@ -21,6 +21,7 @@ def text(plan: Mapping[str, Any]) -> str:
     """The document of `slipway plan` in lines."""
     rows = [
         ("model", f"{plan['preset']}, {plan['parameters']:,} parameters"),
+        *([("derived", _derived(plan["derived"]))] if plan["derived"] else []),
         ("training", f"{plan['steps']:,} steps, {plan['tokens']:,} tokens{_epochs(plan['epochs'])}"),
         ("tokens", f"{_ratio(plan['tokens_per_parameter'])} a parameter: {plan['meaning']}"),
         ("", f"known: {_known(plan)}"),
@@ -29,8 +30,23 @@ def text(plan: Mapping[str, Any]) -> str:
         *(_fits_not(plan) if not plan["fits"] else []),
         ("time", f"{duration(plan['seconds'])} at {plan['tokens_per_second']:,.0f} tokens/s ({plan['rate_source']})"),
         *(_money(plan) if "gpu" in plan else []),
+        ("loss", f"about {plan['bits_per_byte']:.2f} bits per byte ({plan['bits_per_byte_source']})"),
     ]
     return "\n".join(f"{name:<10}{line}" for name, line in rows)
+
+
+def _derived(found: Mapping[str, Any]) -> str:
+    """What the depth made of it; where the recipe says something else, that too."""
+    said = [f"width {found['width']}, {found['heads']} heads, hidden {found['hidden']}"]
+    for key, name in (
+        ("batch_size", "rows a step"),
+        ("learning_rate", "learning rate"),
+        ("tokens_per_parameter", "tokens a parameter"),
+    ):
+        value = found[key]
+        instead = "" if value["taken"] == value["derived"] else f" (the recipe takes {value['taken']:g})"
+        said.append(f"{name} {value['derived']:g}{instead}")
+    return ", ".join(said)
 
 
 def _known(plan: Mapping[str, Any]) -> str:

@@ -9,10 +9,12 @@ from typing import Any, TypeVar, get_type_hints
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
+from flows.recipes.depth import by_depth
 from flows.recipes.recipes import LifecycleRecipe, Recipe
 from infra.store.errors import InputError
 
 PRESETS = Path(__file__).parent / "presets"
+_WHICH_MODEL = ("preset", "depth")  # here too
 _HOW_LONG = ("steps", "epochs", "tokens_per_parameter")  # the one that was said last counts
 R = TypeVar("R", bound=Recipe)
 
@@ -31,6 +33,7 @@ def load_recipe(kind: type[R], name: str, settings: Iterable[str] = ()) -> R:
             continue
         _put(values, _own_key(kind, key), _value(text))
     problems += _unknown(kind, values)
+    problems += by_depth(values)
     recipe = None
     if not problems:
         try:
@@ -119,6 +122,9 @@ def _put(values: dict[str, Any], key: str, value: Any) -> None:
         values = values[part]
     if last in _HOW_LONG and value:
         for other in _HOW_LONG:
+            values.pop(other, None)
+    if last in _WHICH_MODEL and path[-1:] == ["model"] and value:
+        for other in _WHICH_MODEL:
             values.pop(other, None)
     values[last] = value
 

@@ -61,7 +61,7 @@ class PretrainRecipe(PrepareDataRecipe):
     """How long and how."""
 
     def problems(self) -> list[str]:
-        return [*super().problems(), *self.training.problems("training.")]
+        return [*super().problems(), *out_of_bounds(self.model, "model."), *self.training.problems("training.")]
 
     @property
     def pretrain(self) -> PretrainConfig:
@@ -77,7 +77,11 @@ class BaseModelRecipe(PrepareDataRecipe):
     """Which model is pretrained, and how long. Not read where a base model is given."""
 
     def problems(self) -> list[str]:
-        return [*super().problems(), *([] if self.base else self.pretrain.training.problems("pretrain.training."))]
+        pretraining = [
+            *out_of_bounds(self.pretrain.model, "pretrain.model."),
+            *self.pretrain.training.problems("pretrain.training."),
+        ]
+        return [*super().problems(), *([] if self.base else pretraining)]
 
 
 class FinetuneClassifyRecipe(BaseModelRecipe):

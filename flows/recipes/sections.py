@@ -7,7 +7,9 @@ from infra.store.fingerprint import RUNTIME
 from llm.config import Bounds, out_of_bounds
 from llm.data.config import ClassificationData
 from llm.data.instruction_config import InstructionDataConfig
-from llm.models.presets import PRESETS
+from llm.models.config import CausalConfig
+from llm.models.presets import PRESETS, preset
+from llm.training import depth as dial
 from llm.training.config import FinetuneConfig, TrainingConfig
 
 FORM: dict[str, object] = {"use_attribute_docstrings": True, "extra": "forbid"}
@@ -47,7 +49,21 @@ class ModelConfig:
     __pydantic_config__: ClassVar[dict[str, object]] = FORM
 
     preset: PresetName = "llama-5m"
-    """Architecture and size."""
+    """Architecture and size. Not read where a depth is given."""
+    depth: Annotated[int, Bounds(ge=0, le=128)] = 0
+    """Or one number for all: layers of a Llama, each 64 wider. A recipe that gives it gets the batch size, the learning rate and
+    the horizon that suit it, as far as it does not say them itself."""
+
+    @property
+    def name(self) -> str:
+        """What a run of this model is called."""
+        return f"depth-{self.depth}" if self.depth else self.preset
+
+    def shape(self, *, vocabulary: int, context_length: int) -> CausalConfig:
+        """The model's shape, with the tokenizer's vocabulary and the run's row length."""
+        if self.depth:
+            return dial.shape(self.depth, vocabulary=vocabulary, context_length=context_length)
+        return preset(self.preset, vocabulary=vocabulary, context_length=context_length)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,6 +14,7 @@ def card(name: str, evidence: Mapping[str, Any], lineage: Mapping[str, Any]) -> 
         "",
         *measured(evidence),
         "",
+        *_foresight(lineage),
         "## Gates",
         *(f"- {'passed' if gate['passed'] else '**failed**'}: {gate['name']} ({gate['observed']})" for gate in evidence["gates"]),
         *([] if evidence["gates"] else ["- none: there is no champion to compare with"]),
@@ -77,6 +78,31 @@ def _bits_per_byte(evidence: Mapping[str, Any]) -> list[str]:
         "| --- | --- |",
         *(f"| {label} | {measured[key]['value']:.3f} |" for key, label in _ROWS.items() if key in measured),
     ]
+
+
+def _foresight(lineage: Mapping[str, Any]) -> list[str]:
+    """What was predicted of the training before it ran, beside what came; nothing for a model from elsewhere."""
+    said, came = lineage.get("predicted"), lineage.get("measured")
+    if not said or not came:
+        return []
+    return [
+        "## Predicted and measured",
+        "| of the training | predicted | measured | the prediction is by |",
+        "| --- | --- | --- | --- |",
+        *(
+            f"| {label} | {_figure(said[key], shown)} | {_figure(came[key], shown)} | {said[source]} |"
+            for key, label, source, shown in (
+                ("bits_per_byte", "bits per byte on validation documents", "bits_per_byte_source", "{:.3f}"),
+                ("seconds", "seconds of steps", "seconds_source", "{:,.0f}"),
+                ("memory_bytes", "bytes of memory at the peak", "memory_source", "{:,.0f}"),
+            )
+        ),
+        "",
+    ]
+
+
+def _figure(value: float | None, shown: str) -> str:
+    return "not known" if value is None else shown.format(value)
 
 
 def _continuations(evidence: Mapping[str, Any]) -> list[str]:

@@ -5,15 +5,15 @@ from collections.abc import Mapping
 from typing import Any
 
 from flows.pipeline.stage import Job, Outcome
+from flows.prediction import predicted
 from flows.recipes.sections import PretrainConfig
 from flows.work.package import publish_package, write_package
-from flows.work.training import begun, last_checkpoint, publish_metrics, run_training, training_result
+from flows.work.training import begun, last_checkpoint, measured, publish_metrics, run_training, training_result
 from infra.store.fingerprint import identity
 from infra.store.manifest import Thing
 from llm.events import Noted
 from llm.models.build import new_model
 from llm.models.config import CausalConfig
-from llm.models.presets import preset
 from llm.text.tokenizer import Tokenizer
 from llm.training.checkpoints import restore_model
 from llm.training.pretrain import PretrainJob, pretrain
@@ -21,12 +21,21 @@ from llm.training.pretrain import PretrainJob, pretrain
 
 def work(job: Job, config: PretrainConfig) -> Outcome:
     tokens, training = job.inputs["tokens"], config.training
-    model = preset(config.model.preset, vocabulary=_padded(tokens.facts["vocabulary"]), context_length=training.sequence_length)
+    model = config.model.shape(vocabulary=_padded(tokens.facts["vocabulary"]), context_length=training.sequence_length)
     steps = training.total_steps(parameters=model.parameters(), training_tokens=tokens.facts["splits"]["train"]["tokens"])
     flops = model.flops_per_token(training.sequence_length) * training.tokens_per_step * steps
     start, numerics = begun(job, training, "pretrain", flops=flops)
     job.observe(
         Noted(f"{model.parameters():,} parameters, {steps:,} steps of {training.tokens_per_step:,} tokens; {numerics.reason}")
+    )
+    expected = predicted(
+        job.store,
+        config.model.name,
+        model,
+        training,
+        training_tokens=tokens.facts["splits"]["train"]["tokens"],
+        dataset=tokens.version,
+        precision=numerics.precision,
     )
     plan = PretrainJob(
         store_url=job.store.url,
@@ -43,9 +52,13 @@ def work(job: Job, config: PretrainConfig) -> Outcome:
     history = run_training(job, pretrain, plan, training.workers)
     job.still_ours()
     metrics = publish_metrics(job, history, "bits_per_byte")
-    package = _publish_package(job, model, tokens, {"settings": identity(config), "numerics": numerics.document(), "steps": steps})
+    foresight = {"predicted": expected, "measured": measured(history, numerics, training.workers)}
+    package = _publish_package(
+        job, model, tokens, {"settings": identity(config), "numerics": numerics.document(), "steps": steps, **foresight}
+    )
     result = training_result(history, "bits_per_byte", start, package, metrics, steps)
-    result |= {"parameters": model.parameters(), "preset": config.model.preset}
+    result |= {"parameters": model.parameters(), "body_parameters": model.body_parameters(), "preset": config.model.name}
+    result |= foresight
     return Outcome({"package": package}, result, numerics.document())
 
 

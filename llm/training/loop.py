@@ -80,7 +80,7 @@ def _train(work: Work, job: TrainingJob, batches: Prefetch, *, topology: Topolog
     start = newest(store, (*job.earlier_runs, job.run))
     observe = observe if topology.leads else ignore
     model = work.model
-    optimizer = make_optimizer(numerics.optimizer, model, weight_decay=config.weight_decay)
+    optimizer = make_optimizer(numerics.optimizer, model, weight_decay=config.weight_decay, half=numerics.precision != "fp32")
     state = {
         **{f"model.{name}": value for name, value in model.state_dict().items()},
         **{f"optimizer.{name}": value for name, value in optimizer.state().items()},

@@ -27,7 +27,7 @@ class Muon:
     """Nesterov momentum, orthogonalised, with decoupled weight decay. Its state is fp32, under each parameter's own name.
 
     fused: names of matrices that are several stacked by rows, such as a query-key-value projection, and how many: each is
-    orthogonalised alone.
+    orthogonalised alone. half: whether to orthogonalise in bf16, which is exact enough, where the machine is fast at it.
     """
 
     def __init__(
@@ -37,11 +37,12 @@ class Muon:
         weight_decay: float,
         momentum: float = 0.95,
         fused: Mapping[str, int] | None = None,
+        half: bool = False,
     ) -> None:
         self.named = [(name, parameter) for name, parameter in parameters if parameter.requires_grad]
         if odd := [name for name, parameter in self.named if parameter.ndim != 2]:
             raise ValueError(f"{odd[0]} is no matrix: Muon takes matrices alone")
-        self.weight_decay, self.momentum = weight_decay, momentum
+        self.weight_decay, self.momentum, self.half = weight_decay, momentum, half
         self.velocity = {name: torch.zeros_like(parameter, dtype=torch.float32) for name, parameter in self.named}
         self.batches = _batches(self.named, fused or {})
 
@@ -87,22 +88,22 @@ class Muon:
             parts = [(directions[index].chunk(count)[part], updates[index].chunk(count)[part]) for index, count, part in batch]
             rows, columns = parts[0][0].shape
             stacked = torch.stack([given for given, _ in parts])  # (n, rows, columns)
-            found = orthogonalise(stacked) * (_SCALE * max(rows, columns) ** 0.5)
+            found = orthogonalise(stacked, half=self.half) * (_SCALE * max(rows, columns) ** 0.5)
             for (_, update), value in zip(parts, found, strict=True):
                 update.copy_(value)
         return updates
 
 
-def orthogonalise(matrices: Tensor) -> Tensor:
+def orthogonalise(matrices: Tensor, *, half: bool = False) -> Tensor:
     """(n, rows, columns) with singular values σ -> the same singular vectors, values near 1 (0 stays 0). fp32 in and out.
 
-    Works in bf16 on a GPU, where that is fast and enough. The first iteration also finds the scale: the fourth root of
+    half: in bf16 in between. The first iteration also finds the scale: the fourth root of
     ‖(XXᵀ)²‖ is at least the largest singular value, and far nearer to it than ‖X‖, at no further matrix product.
     """
     tall = matrices.shape[-2] > matrices.shape[-1]
     x = matrices.mT if tall else matrices  # (n, r, c), r <= c: the products below have the smaller side
     x = x / x.norm(dim=(-2, -1), keepdim=True).clamp_min(1e-30)
-    x = x.bfloat16() if x.is_cuda else x
+    x = x.bfloat16() if half else x
     for iteration, (a, b, c) in enumerate(POLYNOMIALS):
         gram = x @ x.mT  # (n, r, r)
         square = gram @ gram

@@ -31,14 +31,17 @@ class Optimizer(Protocol):
         ...
 
 
-def make_optimizer(name: OptimizerName, model: nn.Module, *, weight_decay: float) -> Optimizer:
-    """adamw: every trainable parameter by AdamW. muon: the matrices of the blocks by Muon, all the others by AdamW."""
+def make_optimizer(name: OptimizerName, model: nn.Module, *, weight_decay: float, half: bool = False) -> Optimizer:
+    """adamw: every trainable parameter by AdamW. muon: the matrices of the blocks by Muon, all the others by AdamW.
+
+    half: whether Muon may work in bf16.
+    """
     named = [(key, parameter) for key, parameter in model.named_parameters() if parameter.requires_grad]
     if name == "adamw":
         return AdamW(named, weight_decay=weight_decay)
     hidden, others = hidden_matrices(named)
-    fused = {key: count for key, count in _fused(model).items() if key in dict(hidden)}
-    return Together(named, Muon(hidden, weight_decay=weight_decay, fused=fused), AdamW(others, weight_decay=weight_decay))
+    muon = Muon(hidden, weight_decay=weight_decay, fused=_fused(hidden), half=half)
+    return Together(named, muon, AdamW(others, weight_decay=weight_decay))
 
 
 def hidden_matrices(named: Named) -> tuple[Named, Named]:
@@ -130,10 +133,6 @@ class AdamW:
         }
 
 
-def _fused(model: nn.Module) -> Mapping[str, int]:
-    """Weights that a model says are several matrices stacked by rows: `fused = {"qkv": 3}` on the module that holds them."""
-    return {
-        f"{place}.{child}.weight".lstrip("."): count
-        for place, module in model.named_modules()
-        for child, count in getattr(module, "fused", {}).items()
-    }
+def _fused(hidden: Named) -> Mapping[str, int]:
+    """Query, key and value projections that stand in one matrix, three by rows."""
+    return {name: 3 for name, weight in hidden if name.endswith("qkv.weight") and weight.shape[0] == 3 * weight.shape[1]}

@@ -39,7 +39,7 @@ def _prepared(model: CausalConfig, training: TrainingConfig, rows: int) -> tuple
     device = torch.device(numerics.device)
     net = new_model(model).to(device).train()
     apply(net, numerics, training.activation_checkpointing)
-    optimizer = make_optimizer(numerics.optimizer, net, weight_decay=training.weight_decay)
+    optimizer = make_optimizer(numerics.optimizer, net, weight_decay=training.weight_decay, half=numerics.precision != "fp32")
     batch = torch.randint(model.vocabulary, (rows, training.sequence_length + 1), device=device)
     micro_batches = batch.split(training.micro_batch_size or rows)
 

@@ -28,6 +28,25 @@ def test_the_card_shows_scores_beside_their_rivals_and_a_failed_gate() -> None:
     assert "- **Return the** first line" in text
 
 
+def test_the_card_shows_what_was_predicted_beside_what_came() -> None:
+    lineage = {
+        "predicted": {
+            "bits_per_byte": 1.95,
+            "bits_per_byte_source": "power law",
+            "seconds": None,
+            "seconds_source": "no run of this model here before",
+            "memory_bytes": 1_000_000_000,
+            "memory_source": "weights and the rest",
+        },
+        "measured": {"bits_per_byte": 1.9, "seconds": 61.4, "memory_bytes": 1_200_000_000},
+    }
+    text = card("tiny", EVIDENCE, lineage)
+    assert "| bits per byte on validation documents | 1.950 | 1.900 | power law |" in text
+    assert "| seconds of steps | not known | 61 | no run of this model here before |" in text
+    assert "| bytes of memory at the peak | 1,000,000,000 | 1,200,000,000 | weights and the rest |" in text
+    assert "Predicted" not in card("tiny", EVIDENCE, {"base": "0123"})
+
+
 def test_the_card_of_a_classifier_shows_its_rivals_each_label_and_where_it_errs() -> None:
     def value(of: float) -> dict[str, Any]:
         return {"value": of, "low": of - 0.05, "high": of + 0.05, "n": 351}

@@ -1,6 +1,6 @@
 """Muon: its update is a polar factor at AdamW's size, every parameter has one optimizer, a run goes on bit for bit."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from itertools import pairwise
 
 import numpy as np
@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from infra.store.folder import FolderStore
 from llm.events import CheckpointSaved, Event, ignore
+from llm.models.build import new_model
 from llm.models.classifier import Classifier
-from llm.models.llama import Llama
 from llm.models.presets import PRESETS
 from llm.training.muon import POLYNOMIALS, Muon, orthogonalise
 from llm.training.numerics import Numerics
@@ -20,7 +20,6 @@ from llm.training.pretrain import PretrainJob, pretrain
 from llm.training.step import NextToken, train_step
 
 TINY = PRESETS["llama-tiny"]
-HIDDEN = 2 * 7  # matrices of two blocks
 
 
 def matrix(singular_values: Tensor, rows: int, columns: int) -> Tensor:
@@ -48,6 +47,14 @@ def test_a_matrix_without_a_gradient_stays_where_it_is_and_many_are_done_as_each
     assert torch.equal(orthogonalise(torch.zeros(1, 8, 4)), torch.zeros(1, 8, 4))
     several = torch.randn(3, 48, 32)
     torch.testing.assert_close(orthogonalise(several)[1], orthogonalise(several[1:2])[0])
+
+
+def test_half_precision_is_exact_enough() -> None:
+    given = matrix(torch.logspace(0, -1, 64), 64, 176)[None]
+    found = torch.linalg.svdvals(orthogonalise(given, half=True)[0])
+    assert float(found.min()) > 0.85
+    assert float(found.max()) < 1.15
+    torch.testing.assert_close(orthogonalise(given, half=True), orthogonalise(given), atol=0.02, rtol=0)
 
 
 def test_each_polynomial_is_the_best_one_on_what_the_one_before_leaves() -> None:
@@ -104,21 +111,29 @@ def trained_by(optimizer: Optimizer) -> dict[str, list[str]]:
     return {type(part).__name__: [name for name, _ in part.named] for part in optimizer.parts}
 
 
-def models() -> Sequence[nn.Module]:
-    return [Llama(TINY), Classifier(Llama(TINY), ["a", "b", "c"])]
-
-
-@pytest.mark.parametrize("model", models(), ids=lambda model: type(model).__name__)
-def test_every_parameter_of_a_model_is_trained_exactly_once(model: nn.Module) -> None:
+@pytest.mark.parametrize("name", ["llama-tiny", "gpt2-tiny"])
+@pytest.mark.parametrize("classifies", [False, True])
+def test_every_parameter_of_a_model_is_trained_exactly_once(name: str, classifies: bool) -> None:
+    model: nn.Module = new_model(PRESETS[name])
+    model = Classifier(model, ["a", "b", "c"]) if classifies else model  # type: ignore[arg-type]
     found = trained_by(make_optimizer("muon", model, weight_decay=0.1))
-    names = [name for name, _ in model.named_parameters()]
-    assert sorted(found["Muon"] + found["AdamW"]) == sorted(names)
-    assert len(found["Muon"]) == HIDDEN
-    assert all(name.endswith(("norm.weight", "embedding.weight", "score.weight")) for name in found["AdamW"])
+    assert sorted(found["Muon"] + found["AdamW"]) == sorted(name for name, _ in model.named_parameters())
+    blocks = [key for key, weight in model.named_parameters() if ".blocks." in f".{key}" and weight.ndim == 2]
+    assert found["Muon"] == blocks
+    assert len(blocks) == 2 * (7 if name == "llama-tiny" else 4)
+    assert sum("embedding" in key or "score" in key for key in found["AdamW"]) >= 1 + classifies
+
+
+def test_the_stacked_projection_of_a_gpt2_is_orthogonalised_as_three() -> None:
+    optimizer = make_optimizer("muon", new_model(PRESETS["gpt2-tiny"]), weight_decay=0.1)
+    assert isinstance(optimizer, Together)
+    muon = optimizer.parts[0]
+    assert isinstance(muon, Muon)
+    assert sum(count == 3 for batch in muon.batches for _, count, _ in batch) == 2 * 3
 
 
 def test_a_parameter_left_out_or_taken_twice_is_an_error_before_the_first_step() -> None:
-    named = list(Llama(TINY).named_parameters())
+    named = list(new_model(TINY).named_parameters())
     hidden, others = hidden_matrices(named)
     with pytest.raises(ValueError, match=r"nothing trains norm\.weight$"):
         Together(named, Muon(hidden, weight_decay=0.1), AdamW(others[:-1], weight_decay=0.1))
@@ -135,7 +150,7 @@ def test_a_parameter_left_out_or_taken_twice_is_an_error_before_the_first_step()
 @pytest.mark.parametrize("name", ["adamw", "muon"])
 def test_a_step_with_a_gradient_that_is_no_number_changes_nothing(name: str) -> None:
     torch.manual_seed(0)
-    model, batch = Llama(TINY), torch.randint(512, (2, 17))
+    model, batch = new_model(TINY), torch.randint(512, (2, 17))
     optimizer = make_optimizer(name, model, weight_decay=0.1)  # type: ignore[arg-type]
 
     def step(found_inf: float | None, spoil: bool = False) -> None:
@@ -150,7 +165,7 @@ def test_a_step_with_a_gradient_that_is_no_number_changes_nothing(name: str) -> 
     kept = {key: value.clone() for key, value in [*model.state_dict().items(), *optimizer.state().items()]}
     step(1.0, spoil=True)
     assert all(torch.equal(value, kept[key]) for key, value in [*model.state_dict().items(), *optimizer.state().items()])
-    reference = Llama(TINY)
+    reference = new_model(TINY)
     reference.load_state_dict(model.state_dict())
     step(0.0)
     torch.manual_seed(0)
@@ -167,7 +182,7 @@ def test_a_step_with_a_gradient_that_is_no_number_changes_nothing(name: str) -> 
 def test_a_batch_is_memorised_in_fewer_steps_than_with_adamw() -> None:
     def last(name: str) -> float:
         torch.manual_seed(0)
-        batch, model = torch.randint(512, (4, 33)), Llama(TINY)
+        batch, model = torch.randint(512, (4, 33)), new_model(TINY)
         optimizer, loss = make_optimizer(name, model, weight_decay=0.0), 0.0  # type: ignore[arg-type]
         for _ in range(25):
             loss = float(
