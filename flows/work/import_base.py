@@ -18,8 +18,8 @@ from llm.models.classifier import Classifier
 from llm.models.hub import load_classifier, load_model
 from llm.models.hub_config import kind, load_config
 from llm.models.weight_files import ONE, join
-from llm.text.tokenizer import CONFIG as TOKENIZER_CONFIG
-from llm.text.tokenizer import FILE as TOKENIZER
+from llm.text.files import CONFIG as TOKENIZER_CONFIG
+from llm.text.files import FILE as TOKENIZER
 from llm.text.tokenizer import Tokenizer
 
 

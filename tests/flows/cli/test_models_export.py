@@ -32,7 +32,7 @@ def test_a_refused_export_leaves_nothing(folder: Path, tmp_path: Path) -> None:
     (folder / "config.json").write_text(json.dumps(config | {"architectures": ["LlamaForSequenceClassification"]}))
     for form in ("gguf", "litgpt"):
         with pytest.raises(InputError, match="classifier|LlamaForSequenceClassification"):
-            export(str(folder), tmp_path / "out", to=form)  # type: ignore[arg-type]
+            export(str(folder), tmp_path / "out", to=form)
     assert [path.name for path in tmp_path.iterdir()] == ["ship"]
 
 
