@@ -12,6 +12,7 @@ from tests.llm.models.folders import make_folder
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_a_model_of_a_hub_is_imported_once_explained_and_exported(slipway: Slipway, tmp_path: Path) -> None:
     folder = make_folder(tmp_path / "model", "llama")
     (folder / "README.md").write_text("---\nlicense: apache-2.0\n---\n")
