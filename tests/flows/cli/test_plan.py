@@ -47,6 +47,12 @@ def test_a_plan_for_gpus_states_size_time_and_money(capsys: pytest.CaptureFixtur
     assert [run["model"] for run in document["known_runs"]] == ["GPT-3 175B", "Chinchilla 70B", "Llama 2 7B", "Llama 3 8B"]
 
 
+def test_the_model_that_is_planned_is_the_one_that_would_be_trained(capsys: pytest.CaptureFixture[str]) -> None:
+    _, document = plan(capsys, "tiny", "--set", "tokenizer.vocabulary=4000", "--gpu", "h200", "--json")
+    padded = preset("llama-5m", vocabulary=4032, context_length=256)  # to a multiple of 64, as pretraining pads it
+    assert document["parameters"] == padded.parameters()
+
+
 def test_what_is_given_is_what_is_reckoned_with(capsys: pytest.CaptureFixture[str]) -> None:
     common = (*LARGE, "--gpu", "h200", "--gpus", "8", "--price", "3", "--json")
     _, half = plan(capsys, *common, "--mfu", "0.5")
