@@ -117,7 +117,8 @@ def _litgpt(shape: Shape, numerics: Numerics) -> Contender:
     model.to(numerics.device).train()
 
     def loss(called: Callable[..., Any], batch: Tensor) -> Tensor:
-        return chunked_cross_entropy(called(batch[:, :-1].contiguous()), batch[:, 1:].contiguous())
+        found: Tensor = chunked_cross_entropy(called(batch[:, :-1].contiguous()), batch[:, 1:].contiguous())
+        return found
 
     return _peer("litgpt", model, loss, numerics)
 
@@ -146,12 +147,13 @@ def _transformers(shape: Shape, numerics: Numerics) -> Contender:
         raise SystemExit("transformers is not installed here: see the top of benchmarks/training.py for the environment") from None
     with tempfile.TemporaryDirectory() as folder:
         save_model(shape.model(), Path(folder), end_of_text=0)
-        model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+        model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
     model.to(numerics.device).train()
 
     def loss(called: Callable[..., Any], batch: Tensor) -> Tensor:
         ids = batch[:, :-1].contiguous()
-        return called(input_ids=ids, labels=ids, shift_labels=batch[:, 1:].contiguous(), use_cache=False).loss
+        found: Tensor = called(input_ids=ids, labels=ids, shift_labels=batch[:, 1:].contiguous(), use_cache=False).loss
+        return found
 
     return _peer("transformers", model, loss, numerics)
 

@@ -54,7 +54,7 @@ def apply(model: nn.Module, numerics: Numerics, checkpointing: Checkpointing = "
         if numerics.compile:
             trained = torch.compile(trained)
         if trained is not forward:
-            block.forward = partial(_either, block, trained, forward)  # type: ignore[method-assign]
+            block.forward = partial(_either, block, trained, forward)
 
 
 def blocks_of(model: nn.Module) -> Iterator[nn.Module]:

@@ -34,7 +34,8 @@ def _linear(layer: nn.Linear, x: Tensor) -> Tensor:
         return nn.functional.linear(x, layer.weight, layer.bias)
     y = Float8Product.apply(x.reshape(rows, -1), layer.weight)  # type: ignore[no-untyped-call]
     y = y.view(*x.shape[:-1], layer.out_features)
-    return y if layer.bias is None else y + layer.bias.to(y.dtype)
+    bias: Tensor | None = layer.bias
+    return y if bias is None else y + bias.to(y.dtype)
 
 
 class Float8Product(torch.autograd.Function):

@@ -24,7 +24,7 @@ def cross_entropy(head: nn.Module, hidden: Tensor, targets: Tensor) -> Tensor:
     """
     rows = rows_at_once(head)
     if type(head) is nn.Linear and head.bias is None:
-        return _CrossEntropy.apply(hidden, head.weight, targets, rows)  # type: ignore[no-untyped-call]
+        return _CrossEntropy.apply(hidden, head.weight, targets, rows)
     total = torch.zeros((), device=hidden.device)
     for x, y in zip(hidden.split(rows), targets.split(rows), strict=True):
         total = total + checkpoint(_summed, head, x, y, use_reentrant=False)
@@ -42,7 +42,7 @@ def nats(head: nn.Module, hidden: Tensor, targets: Tensor) -> Tensor:
 
 def rows_at_once(head: nn.Module) -> int:
     """How many rows of logits are made at a time: by the vocabulary alone, so that the sums have one order on every machine."""
-    vocabulary = getattr(head, "out_features", None) or head.weight.shape[0]  # type: ignore[union-attr, index]
+    vocabulary = getattr(head, "out_features", None) or head.weight.shape[0]  # type: ignore[index]
     return max(1, LOGITS_AT_ONCE // int(vocabulary))
 
 

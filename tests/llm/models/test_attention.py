@@ -1,5 +1,7 @@
 """Attention in halves is attention: what is never computed was masked anyway."""
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
@@ -31,7 +33,7 @@ def test_halves_are_for_training_in_bf16_alone(monkeypatch: pytest.MonkeyPatch) 
     calls: list[int] = []
     real = F.scaled_dot_product_attention
 
-    def counted(q: Tensor, *arguments: Tensor, **options: bool) -> Tensor:
+    def counted(q: Tensor, *arguments: Any, **options: Any) -> Tensor:
         calls.append(q.shape[2])
         return real(q, *arguments, **options)
 

@@ -3,6 +3,7 @@
 import copy
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 import torch
@@ -45,7 +46,7 @@ def test_chunks_learn_what_the_plain_loss_learns(kind: type[nn.Linear], bias: bo
         theirs = plain(other_head, other_hidden, targets) / 40
     ours.backward()
     theirs.backward()
-    close = {"rtol": 1e-5, "atol": 1e-7} if precision == torch.float32 else {"rtol": 2e-2, "atol": 5e-4}
+    close: dict[str, Any] = {"rtol": 1e-5, "atol": 1e-7} if precision == torch.float32 else {"rtol": 2e-2, "atol": 5e-4}
     torch.testing.assert_close(ours, theirs, **close)
     torch.testing.assert_close(hidden.grad, other_hidden.grad, **close)
     for a, b in zip(head.parameters(), other_head.parameters(), strict=True):

@@ -1,8 +1,11 @@
 """How the arithmetic is done is decided once, for a reason, and never changes under a run."""
 
+import shutil
+import sysconfig
 from dataclasses import replace
 
 import pytest
+import torch
 
 from infra.store.errors import InputError
 from llm.training import numerics as module
@@ -11,7 +14,7 @@ from llm.training.numerics import Numerics
 
 @pytest.fixture(autouse=True)
 def two_threads_with_a_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module.torch, "get_num_threads", lambda: 2)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
     monkeypatch.setattr(module, "fastest_device", lambda: "cpu")
     monkeypatch.setattr(module, "no_compiler", lambda device: "")
 
@@ -54,15 +57,15 @@ def test_a_run_goes_on_with_the_chunks_of_its_loss_or_not_at_all() -> None:
 
 
 def test_float8_is_refused_where_the_hardware_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module.torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(InputError, match="Hopper"):
         Numerics.decide("fp8")
 
 
 def test_a_compiler_is_looked_for_under_its_usual_names(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
-    monkeypatch.setattr(module.shutil, "which", lambda name: None)
+    monkeypatch.setattr(shutil, "which", lambda name: None)
     assert "C++ compiler" in module.no_compiler("cpu")
-    monkeypatch.setattr(module.shutil, "which", lambda name: f"/bin/{name}")
-    monkeypatch.setattr(module.sysconfig, "get_path", lambda name: "/nowhere")
+    monkeypatch.setattr(shutil, "which", lambda name: f"/bin/{name}")
+    monkeypatch.setattr(sysconfig, "get_path", lambda name: "/nowhere")
     assert "Python.h" in module.no_compiler("cpu")

@@ -1,10 +1,11 @@
 """The training step: micro-batches weigh as one large batch, the update is AdamW's, schedules are functions of the step."""
 
 from itertools import pairwise
+from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from llm.models.build import new_model
 from llm.models.causal import CausalModel
@@ -74,7 +75,11 @@ def test_a_gradient_that_is_not_finite_changes_nothing_and_says_so(bad: float) -
     assert float(step(batches[0]).skipped) == 0.0
     weights = {name: value.clone() for name, value in model.state_dict().items()}
     state = {name: value.clone() for name, value in optimizer.state().items()}
-    spoil = model.blocks[1].register_full_backward_hook(lambda module, inputs, outputs: (inputs[0] * bad, *inputs[1:]))
+
+    def spoilt_slope(module: nn.Module, inputs: Any, outputs: Any) -> Any:
+        return (inputs[0] * bad, *inputs[1:])
+
+    spoil = model.blocks[1].register_full_backward_hook(spoilt_slope)
     spoilt = step(batches[1])
     assert float(spoilt.skipped) == 1.0
     assert torch.isfinite(spoilt.loss)
