@@ -227,7 +227,7 @@ def _matrix(precision: Precision, *layers: nn.Linear | nn.Embedding) -> Matrix:
     """Linear layers, or an embedding, one above the other. int8: the largest value of a row is 127 units."""
     weight = torch.cat(tuple(layer.weight for layer in layers))  # (N, K)
     biases = [layer.bias for layer in layers if isinstance(layer, nn.Linear) and layer.bias is not None]
-    bias = torch.cat(biases).float() if biases else None
+    bias = torch.cat(tuple(biases)).float() if biases else None
     if precision == "bf16":
         return Matrix(weight.to(torch.bfloat16, copy=True), None, bias)
     weight = weight.float()
