@@ -23,6 +23,7 @@ import torch
 from llm.models.build import new_model
 from llm.models.causal import CausalModel
 from llm.models.decoding import Decoder
+from llm.models.gguf import export_gguf
 from llm.models.hub import save_model
 from llm.models.presets import PRESETS
 from llm.serving.sampling import Model, generate
@@ -111,7 +112,8 @@ def _transformers(model: CausalModel, folder: Path, prompt: list[int]) -> Iterat
     tokenizer.save(folder / "model", context_length=model.config.context_length)
     ids = torch.tensor([prompt])
     for precision, dtype in (("bf16", torch.bfloat16), ("fp32", torch.float32)):
-        theirs = AutoModelForCausalLM.from_pretrained(folder / "model", dtype=dtype).eval()
+        theirs: Any = AutoModelForCausalLM.from_pretrained(folder / "model", dtype=dtype)
+        theirs.eval()
 
         def run(count: int, theirs: Any = theirs) -> None:
             with torch.inference_mode():
@@ -130,14 +132,10 @@ def _transformers(model: CausalModel, folder: Path, prompt: list[int]) -> Iterat
 
 
 def _llama_cpp(folder: Path, prompt: list[int], threads: int) -> Iterator[Contender]:
-    missing = [name for name in ("llama_cpp", "gguf") if importlib.util.find_spec(name) is None]
-    if missing or importlib.util.find_spec("llm.models.gguf") is None:
-        _say(f"llama.cpp does not take part: no {', '.join(missing) or 'export to GGUF'} here")
+    if missing := [name for name in ("llama_cpp", "gguf") if importlib.util.find_spec(name) is None]:
+        _say(f"llama.cpp does not take part: no {', '.join(missing)} here")
         return
-    import llama_cpp  # a peer, of the extra `bench`
-
-    from llm.models.gguf import export_gguf
-
+    llama_cpp = importlib.import_module("llama_cpp")  # a peer, of the extra `bench`
     path = folder / "model.gguf"
     export_gguf(folder / "model", path, outtype="f16")
     theirs = llama_cpp.Llama(str(path), n_ctx=256, n_threads=threads, n_threads_batch=threads, verbose=False)
@@ -145,7 +143,7 @@ def _llama_cpp(folder: Path, prompt: list[int], threads: int) -> Iterator[Conten
     def run(count: int) -> None:
         theirs.reset()
         made = theirs.generate(prompt, temp=0.0, top_k=1, reset=True)
-        assert len([index for index, _ in zip(made, range(count), strict=False)]) == count
+        assert len([index for _, index in zip(range(count), made, strict=False)]) == count
 
     yield Contender("llama.cpp f16", run)
 
