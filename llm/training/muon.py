@@ -55,7 +55,7 @@ class Muon:
         """
         if not self.named:
             return
-        parameters = [parameter for _, parameter in self.named]
+        parameters: list[Tensor] = [parameter for _, parameter in self.named]
         gradients = [gradient_of(name, parameter).float() for name, parameter in self.named]
         velocities = [self.velocity[name] for name, _ in self.named]
         if found_inf is None:
