@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from llm.models.build import new_model
 from llm.models.config import LlamaConfig
 from llm.models.presets import preset
+from llm.training.apply import apply
 from llm.training.config import TrainingConfig
 from llm.training.numerics import Numerics
 from llm.training.optimizers import Optimizer, make_optimizer
@@ -17,6 +18,7 @@ from llm.training.schedules import cosine, learning_rate
 from llm.training.step import NextToken, train_step
 
 MODEL: Final = "llama-14m"
+_LONG: Final = 1e15  # FLOPs, an hour on two cores: compiling, which counts for neither side, is decided as for such a run
 
 
 class Contender(Protocol):
@@ -48,8 +50,10 @@ class Ours:
 
     def __init__(self, config: TrainingConfig, vocabulary: int) -> None:
         self.config = config
-        self.numerics = Numerics.decide(config.precision, config.optimizer)
-        self.model = new_model(preset(MODEL, vocabulary=vocabulary, context_length=config.sequence_length))
+        shape = preset(MODEL, vocabulary=vocabulary, context_length=config.sequence_length)
+        self.numerics = Numerics.decide(config.precision, config.optimizer, compile=config.compile, flops=_LONG)
+        self.model = new_model(shape)
+        apply(self.model, self.numerics, config.activation_checkpointing)
         self.optimizer: Optimizer | None = None
         self.steps, self.rate = 1, config.learning_rate
 
@@ -116,7 +120,6 @@ class Transformers:
                 num_key_value_heads=ours.n_kv_heads,
                 max_position_embeddings=config.sequence_length,
                 tie_word_embeddings=ours.tied,
-                attn_implementation="sdpa",
                 use_cache=False,
             )
         )

@@ -119,9 +119,8 @@ class Live(Reached):
 
     def _where(self) -> str:
         """Where a server stands that does not end."""
-        frame = sys._current_frames().get(self._thread.ident or 0)
-        connections = [(c, getattr(c, "cycle", None) and vars(c.cycle)) for c in self._server.server_state.connections]
-        return f"{''.join(traceback.format_stack(frame))}\n{connections}\n{self._server.server_state.tasks}"
+        frame, state = sys._current_frames().get(self._thread.ident or 0), self._server.server_state
+        return f"{''.join(traceback.format_stack(frame))}\n{state.connections}\n{state.tasks}"
 
 
 class Scripted(Llama):

@@ -26,9 +26,9 @@ def matrix(singular_values: Tensor, rows: int, columns: int) -> Tensor:
     """A random matrix with these singular values."""
     generator = torch.Generator().manual_seed(0)
     rank = len(singular_values)
-    left = torch.linalg.qr(torch.randn(rows, rank, generator=generator)).Q
-    right = torch.linalg.qr(torch.randn(columns, rank, generator=generator)).Q
-    return (left * singular_values) @ right.T
+    left, right = (torch.linalg.qr(torch.randn(size, rank, generator=generator)).Q for size in (rows, columns))
+    made: Tensor = (left * singular_values) @ right.T
+    return made
 
 
 @pytest.mark.parametrize(("rows", "columns"), [(64, 64), (64, 176), (176, 64)])
