@@ -166,19 +166,10 @@ def _check_space(model: HubModel, size: int) -> None:
 
 
 def _unreachable() -> tuple[type[Exception], ...]:
-    import httpx
+    import httpx2
     from huggingface_hub.errors import LocalEntryNotFoundError, OfflineModeIsEnabled
 
-    return (OfflineModeIsEnabled, LocalEntryNotFoundError, httpx.TransportError, ConnectionError, *_their_transport())
-
-
-def _their_transport() -> tuple[type[Exception], ...]:
-    """Its client from 2.x on is a package of its own, whose errors are none of httpx's."""
-    try:
-        import httpx2
-    except ImportError:
-        return ()
-    return (httpx2.TransportError,)
+    return (OfflineModeIsEnabled, LocalEntryNotFoundError, httpx2.TransportError, ConnectionError)
 
 
 def _reason(error: Exception) -> str:

@@ -17,6 +17,7 @@ from packaging.version import Version
 ROOT = Path(__file__).parent.parent
 ROOMS = ("flows", "llm", "infra", "dashboards")
 INSTALLERS = {"pip", "uv"}
+PEERS = {"litgpt", "lightning", "llama_cpp"}  # some tests ask them, in an environment of their own
 
 
 def project() -> dict[str, Any]:
@@ -74,7 +75,7 @@ def test_an_installed_slipway_lacks_no_library_it_imports(room: str) -> None:
 def test_the_dev_extra_brings_all_that_tests_import() -> None:
     names = foreign(imported(ROOT / "tests"))
     assert {"pytest", "packaging"} <= names.keys()
-    assert undeclared(names, requirements("dev")) == []
+    assert undeclared({name: path for name, path in names.items() if name not in PEERS}, requirements("dev")) == []
 
 
 def test_every_folder_of_code_is_a_package() -> None:

@@ -20,8 +20,9 @@ Changed = Callable[..., AbstractContextManager[None]]
 def test_every_decoded_batch_is_the_one_that_training_read_also_after_a_resume_and_in_the_second_epoch(lived: Lived) -> None:
     record = lived.records["pretrain"]
     assert record.result["resumed_from"] == RESUMED
-    read_at = [*range(1, CUT_OFF + 1), *range(RESUMED + 1, STEPS + 1)]  # by the first attempt, then by the second
-    assert len(lived.read) == len(read_at)
+    ahead = len(lived.read) - CUT_OFF - (STEPS - RESUMED)  # batches that the first attempt had read when it was cut off
+    assert 0 <= ahead <= 2
+    read_at = [*range(1, CUT_OFF + ahead + 1), *range(RESUMED + 1, STEPS + 1)]  # by the first attempt, then by the second
     shelf = Shelf(lived.store)
     epochs = set()
     for step, batch in zip(read_at, lived.read, strict=True):

@@ -76,7 +76,7 @@ def test_its_version_names_the_interpreter_and_stays() -> None:
 def test_nothing_of_it_is_imported_and_it_takes_seconds() -> None:
     before, start = set(sys.modules), time.process_time()
     assert sum(1 for _ in stdlib.documentation()) > 5_000
-    assert time.process_time() - start < 6
+    assert time.process_time() - start < 10
     assert not {"idlelib", "this", "antigravity", "lib2to3"} & (set(sys.modules) - before)
 
 

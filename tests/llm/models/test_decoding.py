@@ -18,8 +18,11 @@ from llm.serving.sampling import generate
 
 CONFIGS: dict[str, CausalConfig] = {
     "llama": LlamaConfig(vocabulary=512, context_length=96, n_layers=2, width=64, n_heads=4, n_kv_heads=4, hidden=176, tied=False),
-    # nothing here is a multiple of a vector, and every switch is on
-    "qwen": LlamaConfig(
+    "qwen2": LlamaConfig(
+        vocabulary=512, context_length=96, n_layers=2, width=64, n_heads=4, n_kv_heads=2, hidden=176, qkv_bias=True
+    ),
+    # nothing here is a multiple of a vector
+    "qwen3": LlamaConfig(
         vocabulary=515,
         context_length=96,
         n_layers=2,
@@ -28,7 +31,6 @@ CONFIGS: dict[str, CausalConfig] = {
         n_kv_heads=2,
         head_width=22,
         hidden=77,
-        qkv_bias=True,
         qk_norm=True,
         rope_scaling=RopeScaling(kind="llama3", factor=8.0, original_context_length=32),
     ),

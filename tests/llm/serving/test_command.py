@@ -7,6 +7,7 @@ import subprocess
 import sys
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import httpx
 import openai
@@ -91,9 +92,9 @@ def test_a_port_that_is_taken_while_the_model_loads_is_refused_too(
         rival.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         rival.bind(("127.0.0.1", 0))
 
-        def slowly(folder: Path, name: str) -> package.Package:
+        def slowly(*arguments: Any) -> package.Package:
             rival.listen()
-            return load(folder, name)
+            return load(*arguments)
 
         monkeypatch.setattr(package, "load_package", slowly)
         assert main([str(base_folder), "--port", str(rival.getsockname()[1])]) == 2
