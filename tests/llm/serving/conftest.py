@@ -113,8 +113,8 @@ class Live(Reached):
     def stop(self) -> None:
         self.close()
         self.engine.stop()
-        self._server.should_exit = True
-        self._thread.join(10)
+        self._server.should_exit = self._server.force_exit = True  # no waiting for a connection that a test has left open
+        self._thread.join(30)
         assert not self._thread.is_alive(), self._where()
 
     def _where(self) -> str:
