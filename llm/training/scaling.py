@@ -50,8 +50,8 @@ class PowerLaw:
         return float(np.exp(np.mean(np.log(ratios))))
 
 
-# Set by hand, not fitted, through six short runs on English books, with fewer than 0.3 tokens a parameter: there the size does not show
-# yet. The largest error is 7 % (benchmarks/LOG.md, 2026-11-25). `python -m benchmarks.depth` makes the runs that both terms need.
+# Set by hand, not fitted, through six short runs on English books, with fewer than 0.3 tokens a parameter: there the size does not
+# show yet. The largest error is 7 % (benchmarks/LOG.md, 2026-11-25). The runs that both terms need: `python -m benchmarks.depth`.
 LADDER: Final = PowerLaw(0.6, 0.0, 0.34, 5.77, 0.10, ((4.2e5, 1.1e7), (5.5e4, 1.8e6)))
 
 
