@@ -7,8 +7,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from benchmarks.training_contenders import fused_adamw
 from llm.models.build import new_model
-from llm.models.config import LlamaConfig
+from llm.models.hub_config import to_hugging_face
 from llm.models.presets import preset
 from llm.training.apply import apply
 from llm.training.config import TrainingConfig
@@ -103,26 +104,14 @@ class Transformers:
     name = "transformers"
 
     def __init__(self, config: TrainingConfig, vocabulary: int, *, compiled: bool) -> None:
-        from transformers import LlamaConfig as TheirConfig  # the peer stands in the benchmarks' environment alone
-        from transformers import LlamaForCausalLM
+        from transformers import AutoConfig, AutoModelForCausalLM  # the peer stands in the benchmarks' environment alone
 
         ours = preset(MODEL, vocabulary=vocabulary, context_length=config.sequence_length)
-        assert isinstance(ours, LlamaConfig)
+        theirs = AutoConfig.for_model(**to_hugging_face(ours, end_of_text=0, dtype="float32"))
         self.config, self.compiled = config, compiled
         self.precision = Numerics.decide(config.precision).precision
-        self.fresh: Callable[[], nn.Module] = lambda: LlamaForCausalLM(
-            TheirConfig(
-                vocab_size=vocabulary,
-                hidden_size=ours.width,
-                intermediate_size=ours.hidden,
-                num_hidden_layers=ours.n_layers,
-                num_attention_heads=ours.n_heads,
-                num_key_value_heads=ours.n_kv_heads,
-                max_position_embeddings=config.sequence_length,
-                tie_word_embeddings=ours.tied,
-                use_cache=False,
-            )
-        )
+        build: Any = AutoModelForCausalLM.from_config
+        self.fresh: Callable[[], nn.Module] = lambda: build(theirs)
         self.model = self.fresh()
         self.forward: Any = torch.compile(self.model) if compiled else self.model
         self.optimizer: torch.optim.Optimizer | None = None
@@ -132,12 +121,7 @@ class Transformers:
         torch.manual_seed(seed)
         self.model.load_state_dict(self.fresh().state_dict())
         self.model.train()
-        parameters = list(self.model.parameters())
-        groups = [
-            {"params": [each for each in parameters if each.ndim >= 2], "weight_decay": self.config.weight_decay},
-            {"params": [each for each in parameters if each.ndim < 2], "weight_decay": 0.0},
-        ]
-        self.optimizer = torch.optim.AdamW(groups, lr=rate, betas=(0.9, 0.95), eps=1e-8, fused=True)
+        self.optimizer = fused_adamw(self.model, learning_rate=rate, weight_decay=self.config.weight_decay)
         self.steps, self.rate = steps, rate
 
     def step(self, number: int, batch: Tensor) -> float:
@@ -156,7 +140,7 @@ class Transformers:
     def nats(self, rows: Tensor) -> float:
         found = 0.0
         for part in rows.split(16):
-            logits = self.model(input_ids=part[:, :-1]).logits  # fp32 and eager, as ours is looked at
+            logits = self.model(input_ids=part[:, :-1], use_cache=False).logits  # fp32 and eager, as ours is looked at
             found += float(F.cross_entropy(logits.flatten(0, 1), part[:, 1:].flatten(), reduction="sum"))
         return found
 
@@ -165,5 +149,5 @@ class Transformers:
 
     def _loss(self, model: Any, batch: Tensor) -> Tensor:
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=self.precision == "bf16"):
-            logits = model(input_ids=batch[:, :-1]).logits  # (B, T, V)
+            logits = model(input_ids=batch[:, :-1], use_cache=False).logits  # (B, T, V)
         return F.cross_entropy(logits.flatten(0, 1).float(), batch[:, 1:].flatten(), reduction="sum")

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from benchmarks.books import CACHE, Books, books
+from llm.models.config import padded
 from llm.models.llama import Llama
 from llm.training import depth as dial
 from llm.training.numerics import Numerics
@@ -58,7 +59,7 @@ def train(
     text: Books, *, depth: int, tokens_per_parameter: float, factor: float, seed: int, length: int, optimizer: Any, vocabulary: int
 ) -> dict[str, Any]:
     """One run at the horizon with the derived settings, its learning rate multiplied by `factor`."""
-    shape = dial.shape(depth, vocabulary=-(-vocabulary // 64) * 64, context_length=length)
+    shape = dial.shape(depth, vocabulary=padded(vocabulary), context_length=length)
     tokens = tokens_per_parameter * shape.parameters()
     derived = dial.settings(shape, sequence_length=length, tokens_per_parameter=tokens_per_parameter)
     steps = max(1, round(tokens / (derived.batch_size * length)))

@@ -23,6 +23,7 @@ BARE = """
 import json, sys, time
 from pathlib import Path
 from llm.events import StepDone
+from llm.models.config import padded
 from llm.models.presets import preset
 from llm.training.config import TrainingConfig
 from llm.training.numerics import Numerics
@@ -33,7 +34,7 @@ from infra.store.manifest import load
 store, tokens, scratch, steps = sys.argv[1], sys.argv[2], Path(sys.argv[3]), int(sys.argv[4])
 training = TrainingConfig(steps=steps, batch_size=8, validate_every=0, checkpoint_every=0)
 facts = load(open_store(store), tokens).facts
-model = preset("llama-5m", vocabulary=-(-facts["vocabulary"] // 64) * 64, context_length=training.sequence_length)
+model = preset("llama-5m", vocabulary=padded(facts["vocabulary"]), context_length=training.sequence_length)
 times = []
 def observe(event):
     if isinstance(event, StepDone):
@@ -50,6 +51,7 @@ import ray.train
 from ray.train import RunConfig, ScalingConfig
 from ray.train.torch import TorchTrainer
 from llm.events import StepDone
+from llm.models.config import padded
 from llm.models.presets import preset
 from llm.training.config import TrainingConfig
 from llm.training.numerics import Numerics
@@ -61,7 +63,7 @@ from infra.store.manifest import load
 store, tokens, scratch = sys.argv[1], sys.argv[2], Path(sys.argv[3])
 training = TrainingConfig(steps=1, batch_size=8, validate_every=0, checkpoint_every=0, workers=2)
 facts = load(open_store(store), tokens).facts
-model = preset("llama-5m", vocabulary=-(-facts["vocabulary"] // 64) * 64, context_length=training.sequence_length)
+model = preset("llama-5m", vocabulary=padded(facts["vocabulary"]), context_length=training.sequence_length)
 job = PretrainJob(str(scratch / "store"), tokens, "pretrain-bare-1", (), scratch, model, training, 1, Numerics.decide("auto"))
 def loop():
     context = ray.train.get_context()

@@ -14,6 +14,7 @@ from llm.models.build import new_model
 from llm.models.causal import CausalModel
 from llm.models.config import CausalConfig, LlamaConfig
 from llm.models.hub import save_model
+from llm.models.litgpt import CONFIG, WEIGHTS, write_checkpoint
 from llm.models.presets import preset
 from llm.training.apply import apply
 from llm.training.numerics import Numerics
@@ -88,31 +89,12 @@ def _litgpt(shape: Shape, numerics: Numerics) -> Contender:
         from litgpt.utils import chunked_cross_entropy
     except ImportError:
         raise SystemExit("litgpt is not installed here: see the top of benchmarks/training.py for the environment") from None
-    config = shape.config
-    assert isinstance(config, LlamaConfig)
-    model: Any = GPT(
-        Config(
-            name="llama",
-            block_size=config.context_length,
-            vocab_size=config.vocabulary,
-            padded_vocab_size=config.vocabulary,
-            n_layer=config.n_layers,
-            n_head=config.n_heads,
-            n_query_groups=config.n_kv_heads,
-            head_size=config.head_width,
-            n_embd=config.width,
-            intermediate_size=config.hidden,
-            rotary_percentage=1.0,
-            rope_base=int(config.rope_base),
-            parallel_residual=False,
-            bias=False,
-            norm_class_name="RMSNorm",
-            norm_eps=config.norm_epsilon,
-            mlp_class_name="LLaMAMLP",
-        )
-    )
-    model.load_state_dict(_litgpt_weights(shape.model().state_dict(), config.n_layers))
-    if config.tied:
+    with tempfile.TemporaryDirectory() as folder:
+        save_model(shape.model(), Path(folder), end_of_text=0)
+        write_checkpoint(Path(folder), Path(folder), name="llama")
+        model: Any = GPT(Config.from_file(Path(folder, CONFIG)))
+        model.load_state_dict(torch.load(Path(folder, WEIGHTS), weights_only=True))
+    if shape.config.tied:
         model.lm_head.weight = model.transformer.wte.weight
     model.to(numerics.device).train()
 
@@ -121,23 +103,6 @@ def _litgpt(shape: Shape, numerics: Numerics) -> Contender:
         return found
 
     return _peer("litgpt", model, loss, numerics)
-
-
-def _litgpt_weights(ours_: dict[str, Tensor], n_layers: int) -> dict[str, Tensor]:
-    found = {
-        "transformer.wte.weight": ours_["embedding.weight"],
-        "lm_head.weight": ours_["head.weight"],
-        "transformer.ln_f.weight": ours_["norm.weight"],
-    }
-    for i in range(n_layers):
-        a, b = f"blocks.{i}.", f"transformer.h.{i}."
-        found[f"{b}norm_1.weight"] = ours_[f"{a}attention_norm.weight"]
-        found[f"{b}norm_2.weight"] = ours_[f"{a}mlp_norm.weight"]
-        found[f"{b}attn.qkv.weight"] = torch.cat([ours_[f"{a}attention.{part}.weight"] for part in "qkv"])
-        found[f"{b}attn.proj.weight"] = ours_[f"{a}attention.out.weight"]
-        for theirs, name in (("fc_1", "gate"), ("fc_2", "up"), ("proj", "down")):
-            found[f"{b}mlp.{theirs}.weight"] = ours_[f"{a}mlp.{name}.weight"]
-    return found
 
 
 def _transformers(shape: Shape, numerics: Numerics) -> Contender:
@@ -160,10 +125,7 @@ def _transformers(shape: Shape, numerics: Numerics) -> Contender:
 
 def _peer(name: str, model: nn.Module, loss: Callable[[Callable[..., Any], Tensor], Tensor], numerics: Numerics) -> Contender:
     """The plain loop of torch: autocast, backward, clip, fused AdamW."""
-    matrices = [parameter for parameter in model.parameters() if parameter.ndim >= 2]
-    others = [parameter for parameter in model.parameters() if parameter.ndim < 2]
-    groups = [{"params": matrices, "weight_decay": 0.1}, {"params": others, "weight_decay": 0.0}]
-    optimizer = torch.optim.AdamW(groups, lr=LEARNING_RATE, betas=(0.9, 0.95), fused=True)
+    optimizer = fused_adamw(model, learning_rate=LEARNING_RATE, weight_decay=0.1)
     called: Callable[..., Any] = torch.compile(model) if numerics.compile else model
 
     def step(batch: Tensor) -> None:
@@ -179,3 +141,13 @@ def _peer(name: str, model: nn.Module, loss: Callable[[Callable[..., Any], Tenso
         return float(loss(model, batch))
 
     return Contender(name, step, mean)
+
+
+def fused_adamw(model: nn.Module, *, learning_rate: float, weight_decay: float) -> torch.optim.Optimizer:
+    """Torch's own, set as ours is: matrices alone decay."""
+    parameters = list(model.parameters())
+    groups = [
+        {"params": [each for each in parameters if each.ndim >= 2], "weight_decay": weight_decay},
+        {"params": [each for each in parameters if each.ndim < 2], "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(groups, lr=learning_rate, betas=(0.9, 0.95), fused=True)

@@ -57,8 +57,7 @@ def plan(
     """What a training costs: parameters, FLOPs, tokens, memory, time, money; and whether it fits."""
     chosen = load_recipe(PretrainRecipe, recipe, settings or ())
     _check_options(gpu_name, gpus=gpus, mfu=mfu, price=price, tokens_per_second=tokens_per_second, measure=measure)
-    vocabulary = -(-chosen.tokenizer.vocabulary // 64) * 64  # as `flows.work.pretrain` rounds it
-    model = chosen.model.shape(vocabulary=vocabulary, context_length=chosen.training.sequence_length)
+    model = chosen.model.shape(vocabulary=chosen.tokenizer.vocabulary, context_length=chosen.training.sequence_length)
     training_tokens = round(stages.text_bytes(chosen.data) * _TRAIN_SHARE / _BYTES_PER_TOKEN) if chosen.training.epochs else 0
     total = cost(model, chosen.training, training_tokens=training_tokens)
     store = open_store(Settings.load().store)

@@ -43,7 +43,7 @@ def derived(config: PretrainConfig, vocabulary: int) -> dict[str, Any]:
     if not config.model.depth:
         return {}
     training = config.training
-    model = dial.shape(config.model.depth, vocabulary=vocabulary, context_length=training.sequence_length)
+    model = config.model.shape(vocabulary=vocabulary, context_length=training.sequence_length)
     said = {name: getattr(training, name) for name in ("steps", "tokens_per_parameter", "sequence_length", "batch_size")}
     free, held = _derived(config.model, {**said, "batch_size": 0}, vocabulary), _derived(config.model, said, vocabulary)
     return {
@@ -60,7 +60,7 @@ def derived(config: PretrainConfig, vocabulary: int) -> dict[str, Any]:
 def _derived(model: ModelConfig, training: dict[str, Any], vocabulary: int) -> dial.Settings:
     length = _whole(training.get("sequence_length"), TrainingConfig(steps=1).sequence_length)
     return dial.settings(
-        dial.shape(model.depth, vocabulary=vocabulary, context_length=length),
+        model.shape(vocabulary=vocabulary, context_length=length),
         sequence_length=length,
         tokens_per_parameter=_real(training.get("tokens_per_parameter"), dial.HORIZON),
         steps=_whole(training.get("steps"), 0),

@@ -7,7 +7,7 @@ from infra.store.fingerprint import RUNTIME
 from llm.config import Bounds, out_of_bounds
 from llm.data.config import ClassificationData
 from llm.data.instruction_config import InstructionDataConfig
-from llm.models.config import CausalConfig
+from llm.models.config import CausalConfig, padded
 from llm.models.presets import PRESETS, preset
 from llm.training import depth as dial
 from llm.training.config import FinetuneConfig, TrainingConfig
@@ -60,7 +60,8 @@ class ModelConfig:
         return f"depth-{self.depth}" if self.depth else self.preset
 
     def shape(self, *, vocabulary: int, context_length: int) -> CausalConfig:
-        """The model's shape, with the tokenizer's vocabulary and the run's row length."""
+        """The model's shape, with room for the tokenizer's vocabulary, and the run's row length."""
+        vocabulary = padded(vocabulary)
         if self.depth:
             return dial.shape(self.depth, vocabulary=vocabulary, context_length=context_length)
         return preset(self.preset, vocabulary=vocabulary, context_length=context_length)

@@ -21,7 +21,7 @@ from llm.training.pretrain import PretrainJob, pretrain
 
 def work(job: Job, config: PretrainConfig) -> Outcome:
     tokens, training = job.inputs["tokens"], config.training
-    model = config.model.shape(vocabulary=_padded(tokens.facts["vocabulary"]), context_length=training.sequence_length)
+    model = config.model.shape(vocabulary=tokens.facts["vocabulary"], context_length=training.sequence_length)
     steps = training.total_steps(parameters=model.parameters(), training_tokens=tokens.facts["splits"]["train"]["tokens"])
     flops = model.flops_per_token(training.sequence_length) * training.tokens_per_step * steps
     start, numerics = begun(job, training, "pretrain", flops=flops)
@@ -71,8 +71,3 @@ def _publish_package(job: Job, model: CausalConfig, tokens: Thing, lineage: Mapp
     package = publish_package(job, folder, {**lineage, "tokens": tokens.version, "checkpoint": checkpoint.prefix, **facts})
     shutil.rmtree(folder, ignore_errors=True)
     return package
-
-
-def _padded(vocabulary: int) -> int:
-    """Rounded up to a multiple of 64: matrix products are faster, and no text ever uses the ids beyond."""
-    return -(-vocabulary // 64) * 64

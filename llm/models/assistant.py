@@ -8,6 +8,7 @@ import torch
 from infra.store.errors import InputError
 from llm.models.build import new_model
 from llm.models.causal import CausalModel
+from llm.models.config import padded
 from llm.models.hub import load_model
 from llm.text.chat import MARKERS, ChatFormat
 from llm.text.tokenizer import Tokenizer
@@ -58,7 +59,7 @@ def _with_rows(model: CausalModel, known: int, size: int) -> CausalModel:
     """With room for `size` tokens, of which the first `known` are trained: a multiple of 64 rows where it has to grow."""
     config = model.config
     if size > config.vocabulary:
-        config = replace(config, vocabulary=-(-size // 64) * 64)
+        config = replace(config, vocabulary=padded(size))
     grown = new_model(config)
     weights = model.state_dict()
     for name in ("embedding.weight", "head.weight"):

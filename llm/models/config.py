@@ -157,5 +157,10 @@ class LlamaConfig(_Shape):
 CausalConfig = GPT2Config | LlamaConfig
 
 
+def padded(vocabulary: int) -> int:
+    """Rounded up to a multiple of 64: matrix products are faster, and no text ever uses the ids beyond."""
+    return -(-vocabulary // 64) * 64
+
+
 def _flops(matrices: int, attended: int, length: int) -> int:
     return 6 * matrices + 6 * attended * length

@@ -6,7 +6,7 @@ Loads without torch.
 from dataclasses import dataclass
 from typing import Final
 
-from llm.models.config import LlamaConfig
+from llm.models.config import CausalConfig, LlamaConfig
 
 HORIZON: Final = 20.0  # tokens for each parameter at the least compute for a loss (Hoffmann et al., 2022)
 _ASPECT: Final = 64  # width for each layer (Karpathy's nanochat, 2025)
@@ -41,7 +41,7 @@ def shape(depth: int, *, vocabulary: int, context_length: int) -> LlamaConfig:
 
 
 def settings(
-    model: LlamaConfig, *, sequence_length: int, tokens_per_parameter: float = HORIZON, steps: int = 0, batch_size: int = 0
+    model: CausalConfig, *, sequence_length: int, tokens_per_parameter: float = HORIZON, steps: int = 0, batch_size: int = 0
 ) -> Settings:
     """Batch size and learning rate by the Step Law (Li et al., 2025), of N parameters in the blocks and D tokens trained on.
 

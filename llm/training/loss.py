@@ -24,7 +24,8 @@ def cross_entropy(head: nn.Module, hidden: Tensor, targets: Tensor) -> Tensor:
     """
     rows = rows_at_once(head)
     if type(head) is nn.Linear and head.bias is None:
-        return _CrossEntropy.apply(hidden, head.weight, targets, rows)
+        weight = head.weight if torch.is_grad_enabled() else head.weight.detach()  # a look makes no gradients
+        return _CrossEntropy.apply(hidden, weight, targets, rows)
     total = torch.zeros((), device=hidden.device)
     for x, y in zip(hidden.split(rows), targets.split(rows), strict=True):
         total = total + checkpoint(_summed, head, x, y, use_reentrant=False)
