@@ -89,11 +89,11 @@ def _litgpt(shape: Shape, numerics: Numerics) -> Contender:
         from litgpt.utils import chunked_cross_entropy
     except ImportError:
         raise SystemExit("litgpt is not installed here: see the top of benchmarks/training.py for the environment") from None
-    with tempfile.TemporaryDirectory() as folder:
-        save_model(shape.model(), Path(folder), end_of_text=0)
-        write_checkpoint(Path(folder), Path(folder), name="llama")
-        model: Any = GPT(Config.from_file(Path(folder, CONFIG)))
-        model.load_state_dict(torch.load(Path(folder, WEIGHTS), weights_only=True))
+    with tempfile.TemporaryDirectory() as ours_, tempfile.TemporaryDirectory() as theirs:
+        save_model(shape.model(), Path(ours_), end_of_text=0)
+        write_checkpoint(Path(ours_), Path(theirs), name="llama")
+        model: Any = GPT(Config.from_file(Path(theirs, CONFIG)))
+        model.load_state_dict(torch.load(Path(theirs, WEIGHTS), weights_only=True))
     if shape.config.tied:
         model.lm_head.weight = model.transformer.wte.weight
     model.to(numerics.device).train()
