@@ -24,7 +24,7 @@ test: install ## Every test but the long drills.
 	@$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadfile -m "not slow" $(ARGS)
 
 test-slow: install ## The long drills, one after the other.
-	@$(BIN)/python -m pytest -m slow --timeout 900 $(ARGS)
+	@$(BIN)/python -m pytest -m slow --timeout 900 --durations 25 $(ARGS)
 
 lint: install ## Style, types and the walls between the rooms; all of it even if one fails.
 	@mkdir -p .cache; failed=; \
@@ -117,7 +117,8 @@ if ! mkdir -p "$$cache" 2>/dev/null || [ ! -w "$$cache" ]; then export UV_CACHE_
 
 find_uv
 if [ -n "$$uv" ]; then
-  set -- "$$uv" pip install --quiet --python .venv/bin/python --constraint constraints.txt
+  # As pip does: where Python may not write bytecode, every command would compile for ten seconds anew.
+  set -- "$$uv" pip install --quiet --compile-bytecode --python .venv/bin/python --constraint constraints.txt
 else
   set -- .venv/bin/python -m pip install --quiet --constraint constraints.txt
 fi

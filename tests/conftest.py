@@ -4,6 +4,7 @@ import os
 import shutil
 import socket
 import tempfile
+from collections.abc import Generator
 from pathlib import Path
 
 import pytest
@@ -57,6 +58,16 @@ def _isolate() -> Path:
 
 
 SESSION = _isolate()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Tells a failure at once: drills that are cut off still say what failed."""
+    report = yield
+    terminal = item.config.pluginmanager.get_plugin("terminalreporter")
+    if report.failed and terminal is not None and not item.config.getoption("numprocesses", None):
+        terminal.write_line(f"\n{report.nodeid}, {report.when}, after {report.duration:.0f} s\n{report.longreprtext}")
+    return report
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
