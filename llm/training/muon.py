@@ -35,7 +35,7 @@ class Muon:
         parameters: Iterable[tuple[str, nn.Parameter]],
         *,
         weight_decay: float,
-        momentum: float = 0.95,
+        momentum: float = 0.9,
         fused: Mapping[str, int] | None = None,
         half: bool = False,
     ) -> None:

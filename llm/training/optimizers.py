@@ -4,7 +4,7 @@
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Protocol
+from typing import Final, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +13,10 @@ from llm.training.config import OptimizerName
 from llm.training.muon import Muon, gradient_of
 
 Named = Sequence[tuple[str, nn.Parameter]]
+
+# Muon's rate suits matrices whose every direction moves equally far. A row of an embedding moves only where its token stands,
+# and wants a higher one (`benchmarks/LOG.md` has the sweep).
+_EMBEDDING_RATE: Final = 6.0
 
 
 class Optimizer(Protocol):
@@ -34,14 +38,15 @@ class Optimizer(Protocol):
 def make_optimizer(name: OptimizerName, model: nn.Module, *, weight_decay: float, half: bool = False) -> Optimizer:
     """adamw: every trainable parameter by AdamW. muon: the matrices of the blocks by Muon, all the others by AdamW.
 
-    half: whether Muon may work in bf16.
+    Beside Muon the embeddings of tokens take 6 times the learning rate. half: whether Muon may work in bf16.
     """
     named = [(key, parameter) for key, parameter in model.named_parameters() if parameter.requires_grad]
     if name == "adamw":
         return AdamW(named, weight_decay=weight_decay)
     hidden, others = hidden_matrices(named)
     muon = Muon(hidden, weight_decay=weight_decay, fused=_fused(hidden), half=half)
-    return Together(named, muon, AdamW(others, weight_decay=weight_decay))
+    rates = {key: _EMBEDDING_RATE for key, _ in others if key.split(".")[-2:] == ["embedding", "weight"]}
+    return Together(named, muon, AdamW(others, weight_decay=weight_decay, rates=rates))
 
 
 def hidden_matrices(named: Named) -> tuple[Named, Named]:
@@ -78,7 +83,10 @@ class Together:
 
 
 class AdamW:
-    """Decays matrices, not norms and biases. Its state is fp32, beside each parameter under the parameter's own name."""
+    """Decays matrices, not norms and biases. Its state is fp32, beside each parameter under the parameter's own name.
+
+    rates: names of parameters that take another learning rate, and how many times the others' it is.
+    """
 
     def __init__(
         self,
@@ -87,12 +95,16 @@ class AdamW:
         weight_decay: float,
         betas: tuple[float, float] = (0.9, 0.95),
         epsilon: float = 1e-8,
+        rates: Mapping[str, float] | None = None,
     ) -> None:
         self.named = [(name, parameter) for name, parameter in parameters if parameter.requires_grad]
         self.weight_decay, self.betas, self.epsilon = weight_decay, betas, epsilon
         self.first = {name: torch.zeros_like(parameter, dtype=torch.float32) for name, parameter in self.named}
         self.second = {name: torch.zeros_like(parameter, dtype=torch.float32) for name, parameter in self.named}
         self.updates = torch.zeros((), dtype=torch.float32, device=self.named[0][1].device if self.named else None)
+        self.groups: dict[tuple[bool, float], list[tuple[str, nn.Parameter]]] = {}  # (whether decayed, times the rate)
+        for name, parameter in self.named:
+            self.groups.setdefault((parameter.ndim >= 2, (rates or {}).get(name, 1.0)), []).append((name, parameter))
 
     @torch.no_grad()
     def step(self, learning_rate: float, found_inf: Tensor | None = None) -> None:
@@ -101,10 +113,7 @@ class AdamW:
             self.updates += 1
         else:
             self.updates += 1 - found_inf
-        for decayed in (True, False):
-            group = [(name, parameter) for name, parameter in self.named if (parameter.ndim >= 2) is decayed]
-            if not group:
-                continue
+        for (decayed, times), group in self.groups.items():
             torch._fused_adamw_(
                 [parameter for _, parameter in group],
                 [gradient_of(name, parameter) for name, parameter in group],
@@ -112,7 +121,7 @@ class AdamW:
                 [self.second[name] for name, _ in group],
                 [],
                 [self.updates for _ in group],
-                lr=learning_rate,
+                lr=learning_rate * times,
                 beta1=self.betas[0],
                 beta2=self.betas[1],
                 weight_decay=self.weight_decay if decayed else 0.0,

@@ -18,7 +18,7 @@ def test_a_depth_alone_is_a_whole_recipe_of_pretraining() -> None:
     for key in ("batch_size", "learning_rate", "tokens_per_parameter"):
         assert found[key]["derived"] == found[key]["taken"] == getattr(recipe.training, key)
     assert recipe.training.tokens_per_parameter == 20
-    assert (recipe.training.batch_size, recipe.training.learning_rate) != (16, 1e-3)  # the defaults without a depth
+    assert (recipe.training.batch_size, recipe.training.learning_rate) != (16, 3e-3)  # the defaults without a depth
 
 
 def test_what_the_recipe_says_itself_wins_and_the_plan_shows_both(tmp_path: Path) -> None:

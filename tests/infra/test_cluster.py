@@ -42,7 +42,7 @@ def folders(home: Path) -> list[Path]:
 
 
 def gone(processes: list[psutil.Process]) -> bool:
-    return not psutil.wait_procs(processes, timeout=20)[1]
+    return not psutil.wait_procs(processes, timeout=60)[1]
 
 
 @pytest.fixture(autouse=True)

@@ -132,6 +132,20 @@ def test_the_stacked_projection_of_a_gpt2_is_orthogonalised_as_three() -> None:
     assert sum(count == 3 for batch in muon.batches for _, count, _ in batch) == 2 * 3
 
 
+@pytest.mark.parametrize("name", ["llama-tiny", "gpt2-tiny"])
+def test_beside_muon_the_embeddings_of_tokens_and_nothing_else_move_six_times_as_far(name: str) -> None:
+    torch.manual_seed(0)
+    model = new_model(PRESETS[name])
+    before = {key: value.detach().clone() for key, value in model.named_parameters()}
+    optimizer = make_optimizer("muon", model, weight_decay=0.0)
+    NextToken().loss(model, torch.randint(512, (4, 33))).backward()
+    optimizer.step(1e-3)
+    moved = {key: float((value - before[key]).detach().abs().max()) for key, value in model.named_parameters()}
+    assert moved.pop("embedding.weight") == pytest.approx(6e-3, rel=1e-2)  # AdamW's first step is as long as its rate
+    others = [value for key, value in moved.items() if before[key].ndim == 1 or "position" in key]
+    assert others == pytest.approx([1e-3] * len(others), rel=1e-2)
+
+
 def test_a_parameter_left_out_or_taken_twice_is_an_error_before_the_first_step() -> None:
     named = list(new_model(TINY).named_parameters())
     hidden, others = hidden_matrices(named)
