@@ -13,6 +13,7 @@ import torch
 from torch import nn
 from torch.utils.checkpoint import CheckpointPolicy, checkpoint, create_selective_checkpoint_contexts
 
+from llm.models import blockwise
 from llm.training.config import Checkpointing
 from llm.training.float8 import with_float8
 from llm.training.numerics import Numerics
@@ -30,6 +31,7 @@ KEPT: Final = frozenset(
         _aten._scaled_dot_product_efficient_attention.default,
         _aten._scaled_dot_product_cudnn_attention.default,
         _aten._scaled_dot_product_flash_attention_for_cpu.default,
+        blockwise.OPERATOR,
     }
 )
 """What selective checkpointing keeps: matrix products and attention, dear to compute; all the rest is computed again."""

@@ -25,7 +25,7 @@ def test_block_by_block_a_token_sees_what_it_saw_and_learns_the_same(
     whole = attend(*given, documents=documents)
     slope = torch.randn_like(whole)
     expected = torch.autograd.grad(whole, given, slope)
-    monkeypatch.setattr(attention, "_blocks_pay", lambda q: True)
+    monkeypatch.setattr(attention, "blocks_pay", lambda q: True)
     blocks = attend(*given, documents=documents)
     assert "blockwise" in type(blocks.grad_fn).__name__
     torch.testing.assert_close(blocks, whole)
@@ -45,7 +45,7 @@ def test_in_bf16_it_is_as_near_to_exact_attention_as_torchs_kernel(monkeypatch: 
         return [float((ours - theirs).detach().abs().mean()) for ours, theirs in zip([found, *gradients], exact_all, strict=True)]
 
     ours = errors()
-    monkeypatch.setattr(attention, "_blocks_pay", lambda q: False)
+    monkeypatch.setattr(attention, "blocks_pay", lambda q: False)
     assert all(mine < 2 * theirs for mine, theirs in zip(ours, errors(), strict=True))
 
 
