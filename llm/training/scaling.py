@@ -50,9 +50,9 @@ class PowerLaw:
         return float(np.exp(np.mean(np.log(ratios))))
 
 
-# Set by hand, not fitted, through six short runs on English books, with fewer than 0.3 tokens a parameter: there the size does not
-# show yet. The largest error is 7 % (benchmarks/LOG.md, 2026-11-25). The runs that both terms need: `python -m benchmarks.depth`.
-LADDER: Final = PowerLaw(0.6, 0.0, 0.34, 5.77, 0.10, ((4.2e5, 1.1e7), (5.5e4, 1.8e6)))
+# Fitted to eight runs of `python -m benchmarks.depth` on English books with the default recipe, depths 2 to 4, 0.1 to 0.4 tokens
+# a parameter; the largest error is 0.5 % (benchmarks/LOG.md, 2026-11-26).
+LADDER: Final = PowerLaw(0.6, 2.8136, 0.22134, 5.6349, 0.11228, ((4.27e5, 3.21e6), (9.5e4, 8.5e5)))
 
 
 def fit(outcomes: Sequence[Outcome], floor: float, exponents: tuple[float, float] | None = None) -> PowerLaw:

@@ -26,16 +26,18 @@ def test_with_given_exponents_three_runs_are_enough() -> None:
 @pytest.mark.parametrize(
     ("parameters", "tokens", "bits_per_byte"),
     [
-        (4.27e5, 55_808, 2.570),
-        (4.27e5, 111_616, 2.4505),
-        (1.33e6, 76_288, 2.500),
-        (6.02e5, 102_400, 2.269),
-        (1.06e7, 2.1e5, 2.371),
-        (1.06e7, 1.72e6, 1.990),
+        (426_624, 95_232, 2.3053),
+        (426_624, 189_952, 2.2091),
+        (426_624, 379_904, 2.0900),
+        (1_328_448, 211_456, 2.1494),
+        (1_328_448, 422_912, 2.0388),
+        (1_328_448, 845_824, 1.9413),
+        (3_213_568, 425_984, 2.0219),
+        (3_213_568, 851_968, 1.9127),
     ],
 )
 def test_the_law_in_use_holds_for_the_runs_it_was_made_from(parameters: float, tokens: float, bits_per_byte: float) -> None:
-    assert LADDER.bits_per_byte(parameters, tokens) == pytest.approx(bits_per_byte, rel=0.07)
+    assert LADDER.bits_per_byte(parameters, tokens) == pytest.approx(bits_per_byte, rel=0.01)
     assert LADDER.covers(parameters, tokens)
 
 
