@@ -73,7 +73,7 @@ def test_a_curl_example_of_the_readme_gets_the_answer_it_asks_for(answer: Any, c
         return
     (choice,) = document["choices"]
     text = choice["message"]["content"] if "messages" in asked else choice["text"]
-    assert text
+    assert text or choice["finish_reason"] == "stop"  # a random model may stop at once
     assert not any(stop in text for stop in asked.get("stop", []))
     assert document["usage"]["completion_tokens"] <= asked["max_tokens"]
 
