@@ -118,7 +118,7 @@ class FinetuneConfig:
     seed: Annotated[int, Bounds(ge=0)] = 1
     """Decides the order of the examples, and the weights that the base model has not."""
     optimizer: OptimizerName = "adamw"
-    """adamw, or muon: Muon on the matrices of the blocks, AdamW on the rest. Both take the same learning rate."""
+    """adamw: on all. muon: Muon on the matrices of the blocks, AdamW on the rest; its best learning rate is about twice as high."""
     schedule: ScheduleName = "warmup-stable-decay"
     """How the learning rate goes after warm-up: level and then down to nearly 0, down along a cosine, or level to the end."""
     learning_rate: Annotated[float, Bounds(gt=0)] = 3e-4

@@ -31,7 +31,7 @@ class Numerics:
 
     device: Literal["cpu", "cuda"]
     precision: Literal["fp32", "bf16", "fp8"]
-    attention: Literal["sdpa"]
+    attention: Literal["sdpa", "blockwise"]
     compile: bool
     optimizer: OptimizerName
     threads: int
@@ -56,7 +56,8 @@ class Numerics:
         device = fastest_device()
         chosen, why = _precision(precision, device)
         compiled, why_compiled = _compile(compile, device, chosen, flops)
-        return cls(device, chosen, "sdpa", compiled, optimizer, torch.get_num_threads(), f"{why}; {why_compiled}")
+        attention = _attention(device, chosen)
+        return cls(device, chosen, attention, compiled, optimizer, torch.get_num_threads(), f"{why}; {why_compiled}")
 
     @classmethod
     def recorded(cls, document: dict[str, Any], stage: str) -> Self:
@@ -73,6 +74,12 @@ class Numerics:
             raise InputError(f"the run began with float8: {lacking}", where="numerics", mend=f"Resume it on such a GPU, {over}")
         if numerics.compile and (lacking := no_compiler(numerics.device)):
             raise InputError(f"the run began compiled: {lacking}", where="numerics", mend=f"Install it, {over}")
+        if numerics.attention != (ours := _attention(numerics.device, numerics.precision)):
+            raise InputError(
+                f"the run began with {numerics.attention} attention, this version's is {ours}",
+                where="numerics",
+                mend=f"Go on with that version, {over}",
+            )
         if numerics.logits_at_once != LOGITS_AT_ONCE:
             raise InputError(
                 f"the run began with {numerics.logits_at_once} logits at once, this version makes {LOGITS_AT_ONCE}",
@@ -109,6 +116,11 @@ def _precision(asked: Precision, device: str) -> tuple[Literal["fp32", "bf16", "
     fast = device == "cuda" or "avx512_bf16" in _cpu_flags() or "amx_bf16" in _cpu_flags()
     chosen: Literal["fp32", "bf16"] = "bf16" if fast else "fp32"
     return chosen, f"{chosen}: this {device} {'has' if fast else 'has no'} bf16 instructions"
+
+
+def _attention(device: str, precision: str) -> Literal["sdpa", "blockwise"]:
+    """Torch's kernel, or ours; `llm.models.blockwise.blocks_pay` tells which by the tensors themselves."""
+    return "blockwise" if device == "cpu" and precision == "bf16" else "sdpa"
 
 
 def _compile(asked: Compile, device: Literal["cpu", "cuda"], precision: str, flops: float) -> tuple[bool, str]:

@@ -60,7 +60,7 @@ def test_blocks_are_for_training_in_bf16_alone() -> None:
         assert kind(inputs(64, dtype=torch.bfloat16)) == "NoneType"
 
 
-def test_a_compiled_block_gives_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_compiled_it_gives_the_same() -> None:
     given = inputs(100, dtype=torch.bfloat16)
     eager = attend(*given)
     compiled = torch.compile(attend, backend="aot_eager")(*given)

@@ -57,7 +57,7 @@ def test_the_readme_shows_every_path_of_the_api() -> None:
 @pytest.mark.parametrize("command", CURLS, ids=_paths())
 def test_a_curl_example_of_the_readme_gets_the_answer_it_asks_for(answer: Any, command: str) -> None:
     asked = json.loads(re.findall(r"-d '(.*)'", command, re.DOTALL)[0])
-    said = answer(command)
+    said = answer(command.replace("-d '{", '-d \'{"temperature": 0,', 1))  # by chance a random model stops at once
     if asked.get("stream"):
         events = [line.removeprefix("data: ") for line in said.splitlines() if line]
         assert events[-1] == "[DONE]"
@@ -73,7 +73,7 @@ def test_a_curl_example_of_the_readme_gets_the_answer_it_asks_for(answer: Any, c
         return
     (choice,) = document["choices"]
     text = choice["message"]["content"] if "messages" in asked else choice["text"]
-    assert text or choice["finish_reason"] == "stop"  # a random model may stop at once
+    assert text
     assert not any(stop in text for stop in asked.get("stop", []))
     assert document["usage"]["completion_tokens"] <= asked["max_tokens"]
 
@@ -81,6 +81,6 @@ def test_a_curl_example_of_the_readme_gets_the_answer_it_asks_for(answer: Any, c
 def test_the_python_example_of_the_readme_prints_an_answer(assistant: Live, tmp_path: Path) -> None:
     (example,) = [block for block in re.findall(r"^```python\n(.*?)^```$", README, re.DOTALL | re.MULTILINE) if "OpenAI" in block]
     code = example.replace("http://127.0.0.1:8000", assistant.url)
-    code = code.replace("stream=True", "stream=True, temperature=0")  # by chance a random model stops at once
+    code = code.replace("stream=True", "stream=True, temperature=0")  # as above
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=120, check=True)
     assert done.stdout.strip()

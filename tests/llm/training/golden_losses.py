@@ -22,6 +22,7 @@ FOLDER: Final = Path(__file__).parent / "golden"
 STEPS: Final = 3
 ROWS: Final = 2
 LENGTH: Final = 16
+LONG: Final = 64  # long enough for attention block by block
 
 
 @dataclass(frozen=True)
@@ -31,17 +32,23 @@ class Case:
     preset: str
     precision: str
     compiled: bool = False
+    optimizer: str = "adamw"
+    length: int = LENGTH
 
     @property
     def name(self) -> str:
-        return f"{self.preset}.{self.precision}-{'compiled' if self.compiled else 'eager'}"
+        other = "" if self.optimizer == "adamw" else f"-{self.optimizer}"
+        return f"{self.preset}.{self.precision}-{'compiled' if self.compiled else 'eager'}{other}"
 
     @property
     def path(self) -> Path:
         return FOLDER / f"{self.name}.json"
 
 
-QUICK: Final = tuple(Case(preset, precision) for preset in ("llama-tiny", "gpt2-tiny") for precision in ("fp32", "bf16"))
+_TINY: Final = [(preset, precision) for preset in ("llama-tiny", "gpt2-tiny") for precision in ("fp32", "bf16")]
+QUICK: Final = tuple(
+    Case(*tiny, optimizer=optimizer, length=length) for optimizer, length in (("adamw", LENGTH), ("muon", LONG)) for tiny in _TINY
+)
 EAGER: Final = tuple(Case(preset, precision) for preset in ("llama-5m", "llama-14m", "gpt2-10m") for precision in ("fp32", "bf16"))
 COMPILED: Final = (Case("llama-tiny", "fp32", compiled=True), Case("gpt2-tiny", "fp32", compiled=True))
 
@@ -63,8 +70,9 @@ def losses(case: Case, rank: int = 0, world: int = 1) -> list[float]:
     model = new_model(config).train()
     model.initialise(1)
     apply(model, numerics)
-    optimizer = make_optimizer("adamw", model, weight_decay=0.1)
-    tokens = torch.randint(config.vocabulary, (STEPS, 2, ROWS // 2, LENGTH + 1), generator=torch.Generator().manual_seed(1))
+    optimizer = make_optimizer(case.optimizer, model, weight_decay=0.1, half=case.precision != "fp32")  # type: ignore[arg-type]
+    shape = (STEPS, 2, ROWS // 2, case.length + 1)
+    tokens = torch.randint(config.vocabulary, shape, generator=torch.Generator().manual_seed(1))
     found = []
     for batch in tokens:
         mine = list(batch) if world == 1 else [batch[rank]]

@@ -20,10 +20,10 @@ def two_threads_with_a_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_run_compiles_where_it_wins_more_than_compiling_costs() -> None:
-    demo = Numerics.decide("fp32", compile="auto", flops=2.4e13)  # llama-5m, 700 steps of 1,024 tokens
+    short = Numerics.decide("fp32", compile="auto", flops=2.4e13)  # llama-5m, 700 steps of 1,024 tokens
     long = Numerics.decide("fp32", compile="auto", flops=1e15)
-    assert not demo.compile
-    assert "compiling costs about 20 s and would save 15 s" in demo.reason
+    assert not short.compile
+    assert "compiling costs about 20 s and would save 15 s" in short.reason
     assert long.compile
     assert not Numerics.decide("fp32", compile="never", flops=1e15).compile
     assert Numerics.decide("fp32", compile="always").compile
@@ -69,3 +69,12 @@ def test_a_compiler_is_looked_for_under_its_usual_names(monkeypatch: pytest.Monk
     monkeypatch.setattr(shutil, "which", lambda name: f"/bin/{name}")
     monkeypatch.setattr(sysconfig, "get_path", lambda name: "/nowhere")
     assert "Python.h" in module.no_compiler("cpu")
+
+
+def test_a_run_that_began_with_another_attention_does_not_go_on() -> None:
+    begun = Numerics.decide("bf16")
+    assert begun.attention == "blockwise"
+    assert Numerics.recorded(begun.document(), "pretrain") == begun
+    assert Numerics.decide("fp32").attention == "sdpa"
+    with pytest.raises(InputError, match=r"began with sdpa attention, this version's is blockwise[^$]*--force pretrain"):
+        Numerics.recorded({**begun.document(), "attention": "sdpa"}, "pretrain")
