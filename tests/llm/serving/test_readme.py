@@ -57,7 +57,8 @@ def test_the_readme_shows_every_path_of_the_api() -> None:
 @pytest.mark.parametrize("command", CURLS, ids=_paths())
 def test_a_curl_example_of_the_readme_gets_the_answer_it_asks_for(answer: Any, command: str) -> None:
     asked = json.loads(re.findall(r"-d '(.*)'", command, re.DOTALL)[0])
-    said = answer(command.replace("-d '{", '-d \'{"temperature": 0,', 1))  # by chance a random model stops at once
+    # By chance a random model stops at once.
+    said = answer(command.replace('"prompt"', '"temperature": 0, "prompt"'))
     if asked.get("stream"):
         events = [line.removeprefix("data: ") for line in said.splitlines() if line]
         assert events[-1] == "[DONE]"
