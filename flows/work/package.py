@@ -33,20 +33,27 @@ _CODE: dict[Kind | Literal["assistant"], Path] = {
 
 def write_package(folder: Path, model: CausalModel | Classifier, tokenizer: Tokenizer) -> None:
     """The part of a package that its hash covers: weights, configuration, tokenizer."""
+    special, own_pad = tokenizer.special, _own_pad(tokenizer)
     if isinstance(model, Classifier):
-        save_classifier(model, folder, end_of_text=tokenizer.eos)
+        save_classifier(model, folder, end_of_text=special.eos, bos=special.bos, pad=own_pad)
         tokenizer.save(folder, context_length=model.body.config.context_length)
     else:
-        save_model(model, folder, end_of_text=tokenizer.eos)
+        save_model(model, folder, end_of_text=special.eos, bos=special.bos, pad=own_pad)
         tokenizer.save(folder, context_length=model.config.context_length)
 
 
 def write_assistant(folder: Path, assistant: Assistant) -> None:
     """The same of an assistant: with the chat template, and every token that ends an answer."""
     model, chats = assistant.model, assistant.chats
-    save_model(model, folder, end_of_text=chats.tokenizer.eos, stop=chats.stop)
+    special, own_pad = chats.tokenizer.special, _own_pad(chats.tokenizer)
+    save_model(model, folder, end_of_text=special.eos, bos=special.bos, pad=own_pad, stop=chats.stop)
     chats.tokenizer.save(folder, context_length=model.config.context_length)
     chats.save(folder)
+
+
+def _own_pad(tokenizer: Tokenizer) -> int | None:
+    """The tokenizer's padding, where a token is kept for it."""
+    return None if tokenizer.special.pad == tokenizer.special.eos else tokenizer.special.pad
 
 
 def publish_package(job: Job, folder: Path, lineage: Mapping[str, Any]) -> Thing:

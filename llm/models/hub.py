@@ -20,6 +20,7 @@ from llm.models.hub_config import CONFIG, kind, labels_of, load_config, read_con
 from llm.models.hub_names import SCORE, Weight, weight_names
 from llm.models.hub_weights import read_weights, write_weights
 from llm.models.layers import Rope
+from llm.models.lora import LoraLinear
 from llm.models.weight_files import ONE
 
 WEIGHTS, GENERATION = ONE, "generation_config.json"
@@ -28,26 +29,46 @@ SHARD_BYTES: Final = 5_000_000_000
 
 
 def save_model(
-    model: CausalModel, folder: Path, *, end_of_text: int, stop: Sequence[int] = (), shard_bytes: int | None = None
+    model: CausalModel,
+    folder: Path,
+    *,
+    end_of_text: int,
+    bos: int | None = None,
+    pad: int | None = None,
+    stop: Sequence[int] = (),
+    shard_bytes: int | None = None,
 ) -> None:
     """Writes the folder that `transformers.AutoModelForCausalLM.from_pretrained` loads; weights in the model's own dtype.
 
-    stop: all ids that end an answer, for those who generate with it; without any, the end of text alone does.
-    shard_bytes: how large a file may be; a package has its weights in one.
+    bos, pad: the tokenizer's own, where it has them; else the end of text does their work. stop: all ids that end an answer, for
+    those who generate with it; without any, the end of text alone does. shard_bytes: how large a file may be; a package has its
+    weights in one. Raises InputError for a model with adapters beside its matrices.
     """
+    _check_merged(model)
     folder.mkdir(parents=True, exist_ok=True)
     config = model.config
     dtype = write_weights(folder, _named(model), shard_bytes=shard_bytes)
-    _write_json(folder / CONFIG, to_hugging_face(config, end_of_text=end_of_text, dtype=dtype))
-    ends = list(stop) or end_of_text
-    _write_json(folder / GENERATION, {"bos_token_id": end_of_text, "eos_token_id": ends, "max_length": config.context_length})
+    _write_json(folder / CONFIG, to_hugging_face(config, end_of_text=end_of_text, bos=bos, pad=pad, dtype=dtype))
+    begin, ends = end_of_text if bos is None else bos, list(stop) or end_of_text
+    _write_json(folder / GENERATION, {"bos_token_id": begin, "eos_token_id": ends, "max_length": config.context_length})
 
 
-def save_classifier(model: Classifier, folder: Path, *, end_of_text: int, shard_bytes: int | None = None) -> None:
-    """Writes the folder that `transformers.AutoModelForSequenceClassification.from_pretrained` loads, padding by `end_of_text`."""
+def save_classifier(
+    model: Classifier,
+    folder: Path,
+    *,
+    end_of_text: int,
+    bos: int | None = None,
+    pad: int | None = None,
+    shard_bytes: int | None = None,
+) -> None:
+    """Writes the folder that `transformers.AutoModelForSequenceClassification.from_pretrained` loads; the rest as `save_model`."""
+    _check_merged(model)
     folder.mkdir(parents=True, exist_ok=True)
     dtype = write_weights(folder, _named(model), shard_bytes=shard_bytes)
-    _write_json(folder / CONFIG, to_hugging_face(model.body.config, end_of_text=end_of_text, dtype=dtype, labels=model.labels))
+    padding = end_of_text if pad is None else pad  # a batch of texts always needs one
+    document = to_hugging_face(model.body.config, end_of_text=end_of_text, bos=bos, pad=padding, dtype=dtype, labels=model.labels)
+    _write_json(folder / CONFIG, document)
 
 
 def load_model(folder: Path) -> CausalModel:
@@ -77,6 +98,12 @@ def load_classifier(folder: Path) -> Classifier:
         model = Classifier(new_model(config), labels)
     _fill(model, folder)
     return model.eval()
+
+
+def _check_merged(model: CausalModel | Classifier) -> None:
+    if any(isinstance(module, LoraLinear) for module in model.modules()):
+        mend = "Merge them first (`llm.models.lora.merge_adapters`), or save the adapters alone."
+        raise InputError("it has LoRA adapters, which a model's folder cannot hold", where="model", mend=mend)
 
 
 def _named(model: CausalModel | Classifier) -> list[tuple[Weight, Tensor]]:

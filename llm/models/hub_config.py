@@ -174,15 +174,27 @@ def _check_window(read: Fields, family: str, context_length: int, n_layers: int)
         )
 
 
-def to_hugging_face(config: CausalConfig, *, end_of_text: int, dtype: str, labels: tuple[str, ...] = ()) -> dict[str, Any]:
-    """`config.json` under the family's own architecture, in the layout that readers of all ages know. labels: of a classifier."""
+def to_hugging_face(
+    config: CausalConfig,
+    *,
+    end_of_text: int,
+    dtype: str,
+    bos: int | None = None,
+    pad: int | None = None,
+    labels: tuple[str, ...] = (),
+) -> dict[str, Any]:
+    """`config.json` under the family's own architecture, in the layout that readers of all ages know. labels: of a classifier.
+
+    bos: the end of text, where there is none of its own. pad: left out where there is none.
+    """
     family = "gpt2" if isinstance(config, GPT2Config) else config.family
     kind: Kind = "classifier" if labels else "causal"
     fields = {
         "architectures": [name for name, known in ARCHITECTURES.items() if known == (family, kind)],
         "model_type": family,
-        "bos_token_id": end_of_text,
+        "bos_token_id": end_of_text if bos is None else bos,
         "eos_token_id": end_of_text,
+        **({} if pad is None else {"pad_token_id": pad}),
         "initializer_range": 0.02,
         "tie_word_embeddings": config.tied,
         "torch_dtype": dtype,
@@ -195,7 +207,6 @@ def to_hugging_face(config: CausalConfig, *, end_of_text: int, dtype: str, label
             "id2label": {str(number): label for number, label in enumerate(labels)},
             "label2id": {label: number for number, label in enumerate(labels)},
             "num_labels": len(labels),
-            "pad_token_id": end_of_text,
         }
     return fields
 

@@ -6,8 +6,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from infra.store.errors import InputError
 from llm.models.hub import load_classifier, load_model, save_classifier, save_model
 from llm.models.hub_config import load_config
+from llm.models.lora import LoraConfig, add_adapters
 from llm.serving.sampling import generate
 from tests.llm.models.peers import LABELS, LLAMA3, SPECIMENS, apart, ids, read_by_transformers, theirs_of
 
@@ -53,6 +55,22 @@ def test_a_classifier_of_transformers_gives_the_same_logits_here_and_again_there
     again = read_by_transformers(tmp_path / "ours", classifier=True)
     assert type(again) is type(theirs)
     torch.testing.assert_close(again(input_ids=batch, attention_mask=mask.long()).logits, expected, atol=1e-4, rtol=0)
+
+
+def test_others_begin_and_pad_with_the_tokenizers_own_tokens_where_it_has_them(tmp_path: Path) -> None:
+    theirs_of("llama").save_pretrained(tmp_path / "theirs")
+    save_model(load_model(tmp_path / "theirs"), tmp_path / "own", end_of_text=2, bos=1, pad=3)
+    read = read_by_transformers(tmp_path / "own")
+    told = (read.config.bos_token_id, read.config.eos_token_id, read.config.pad_token_id, read.generation_config.bos_token_id)
+    assert told == (1, 2, 3, 1)
+
+
+def test_a_model_with_adapters_is_not_written_as_if_it_had_none(tmp_path: Path) -> None:
+    theirs_of("llama").save_pretrained(tmp_path / "theirs")
+    adapted = add_adapters(load_model(tmp_path / "theirs"), LoraConfig(rank=2))
+    with pytest.raises(InputError, match="LoRA adapters"):
+        save_model(adapted, tmp_path / "ours", end_of_text=0)
+    assert not (tmp_path / "ours").exists()
 
 
 @pytest.mark.parametrize("specimen", ["llama 3.1", "llama, linear scaling", "qwen2.5, untied"])
