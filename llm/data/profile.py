@@ -1,25 +1,23 @@
-"""A corpus in one row of numbers, counted over every document, and a small sample of documents, in one pass over the text."""
+"""Data in one row of numbers, counted over every row of it, and a small sample of rows, in one pass over the text."""
 
-import heapq
-import random
 import zlib
-from array import array
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, fields
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, fields
 from functools import cache
-from itertools import pairwise
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from llm.data.corpus import text_digest
+from llm.data.counted import SHARES, Counted
 from llm.data.documents import Document
+from llm.data.histograms import Histogram, Lengths
+from llm.data.profile_kinds import Answers, Labels
+from llm.data.sampling import Extremes, Row, Sample, preview
 
-_SAMPLED = 1000  # rows of the sample, a quarter of them from each quarter of the lengths
-_HELD = 4 * _SAMPLED
-_EXAMPLES = 3
-_PREVIEW = 80
+_TELLING = 40  # letters from which a language can be told
 _BLOCK = 1 << 16
 _ALL_BLOCKS, _EVERY = 64, 8  # 4 MiB are compressed whole, then every eighth block: compressing is the slowest part
 _LETTERS = bytes(byte for byte in range(128) if chr(byte).isalpha())
@@ -27,28 +25,28 @@ _CONTROLS = bytes({*range(32), 127} - set(b"\t\n\r\f"))
 
 
 @dataclass(frozen=True)
-class Row:
-    """A document of the sample. `kept_for` is empty for one drawn at random, else the number that it is an extreme example of."""
-
-    id: str
-    source: str
-    bytes: int
-    letter_share: float
-    control_share: float
-    preview: str
-    kept_for: str
-
-
-@dataclass(frozen=True)
 class Profile:
-    """`numbers`: a value for each of the names that expectations bound. `rows`: the sample."""
+    """`numbers`: a value for each of the names that expectations bound. `rows`: the sample. `histograms`: of lengths in bytes.
+
+    shares: of the `languages` in the sample, of the `labels`; counts by reason or kind: `rejected`, `found`.
+    """
 
     numbers: dict[str, float]
     rows: tuple[Row, ...]
+    histograms: Mapping[str, Histogram] = field(default_factory=dict)
+    shares: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
     def sample(self) -> dict[str, list[Any]]:
         """The sample as plain columns."""
         return {field.name: [getattr(row, field.name) for row in self.rows] for field in fields(Row)}
+
+    def document(self) -> dict[str, Any]:
+        """Everything but rows, as JSON data: what a manifest keeps, and the next version is compared with."""
+        return {
+            "numbers": self.numbers,
+            "histograms": {name: histogram.document() for name, histogram in self.histograms.items()},
+            "shares": {name: dict(shares) for name, shares in self.shares.items()},
+        }
 
 
 def profile(documents: Iterable[Document], *, seed: int = 0) -> Profile:
@@ -60,45 +58,30 @@ def profile(documents: Iterable[Document], *, seed: int = 0) -> Profile:
 
 
 class Profiler:
-    """Counts documents while they pass through to somebody else, so that a corpus is profiled and written in one pass."""
+    """Counts rows while they pass through to somebody else, so that data is profiled and written in one pass.
 
-    def __init__(self, *, seed: int = 0) -> None:
-        self._random = random.Random(seed)
-        self._held: list[Row] = []
-        self._lengths = array("Q")
+    Parts may be counted apart and merged, in their order: the whole is what one pass would have counted (but for the compressed
+    size, which is measured in blocks of each part). duplicates: whether to look for exact ones, which costs 100 bytes a row;
+    where they are taken out before, nobody need.
+    """
+
+    def __init__(self, *, seed: int = 0, duplicates: bool = True) -> None:
+        self._sample = Sample(seed)
+        self._lengths = Lengths()
         self._characters = self._letters = self._controls = self._replacements = self._empty = self._duplicates = 0
-        self._seen: set[bytes] = set()
+        self._seen: set[bytes] | None = set() if duplicates else None
         self._compression = _Compression()
-        self._extremes = {name: _Extremes(name) for name in _NAMES_OF_EXTREMES}
+        self._extremes = Extremes(*_NAMES_OF_EXTREMES)
+        self._labels, self._answers = Labels(), Answers()
 
     def watch(self, documents: Iterable[Document]) -> Iterator[Document]:
         """The same documents, counted on the way."""
         for document in documents:
-            self._add(document)
+            self.add(document)
             yield document
 
-    def result(self) -> Profile:
-        """The profile of what passed so far."""
-        n = len(self._lengths)
-        lengths = np.frombuffer(self._lengths, dtype=np.uint64) if n else np.zeros(1, dtype=np.uint64)
-        characters = max(1, self._characters)
-        numbers = {
-            "documents": n,
-            "bytes": int(lengths.sum()),
-            "empty_share": self._empty / max(1, n),
-            "mean_bytes": float(lengths.mean()),
-            "median_bytes": float(np.median(lengths)),
-            "shortest_bytes": int(lengths.min()),
-            "longest_bytes": int(lengths.max()),
-            "duplicate_share": self._duplicates / max(1, n),
-            "control_share": self._controls / characters,
-            "replacement_share": self._replacements / characters,
-            "letter_share": self._letters / characters,
-            "compressed_share": self._compression.share(),
-        }
-        return Profile(numbers, (*self._sampled(), *(row for extremes in self._extremes.values() for row in extremes.rows())))
-
-    def _add(self, document: Document) -> None:
+    def add(self, document: Document, *, label: str | None = None, answer: str | None = None, rejected: str | None = None) -> None:
+        """Counts a row by its whole text; and its label, its (chosen) answer and its rejected one, where it has them."""
         text = document.text
         data = text.encode()
         size, length = len(data), len(text)
@@ -106,36 +89,71 @@ class Profiler:
         replacements = 0 if text.isascii() else text.count("\ufffd")
         empty = not text.strip()
         digest = text_digest(text)
-        duplicate = digest in self._seen
-        self._seen.add(digest)
-        self._lengths.append(size)
+        duplicate = self._seen is not None and digest in self._seen
+        if self._seen is not None:
+            self._seen.add(digest)
+        self._lengths.add(size)
         self._characters, self._letters = self._characters + length, self._letters + letters
         self._controls, self._replacements = self._controls + controls, self._replacements + replacements
         self._empty, self._duplicates = self._empty + empty, self._duplicates + duplicate
         self._compression.add(data)
+        if label is not None:
+            self._labels.counts[label] += 1
+        answered = 0 if answer is None else self._answers.add(answer, rejected)
         shares = letters / max(1, length), controls / max(1, length)
-        self._hold(document, size, *shares)
-        scores = (empty, duplicate, controls, replacements, 0.0 if empty else 1 - shares[0], 1 / (1 + size), size)
-        for extremes, score in zip(self._extremes.values(), scores, strict=True):
-            if score > extremes.least:
-                extremes.add(score, _row(document, size, *shares, extremes.name))
+        if (hashed := self._sample.wanted(digest, document.id)) is not None:
+            self._sample.add(hashed, Row.of(document, size, *shares))
+        lettered = 0.0 if empty else 1 - shares[0]
+        scores = (empty, duplicate, controls, replacements, lettered, 1 / (1 + size), size, answered)
+        for name, score in self._extremes.above(scores):
+            self._extremes.add(name, score, Row.of(document, size, *shares, name))
 
-    def _hold(self, document: Document, size: int, letter_share: float, control_share: float) -> None:
-        """Reservoir sampling (Vitter, 1985, algorithm R)."""
-        n = len(self._lengths)
-        if n <= _HELD:
-            self._held.append(_row(document, size, letter_share, control_share))
-        elif (place := int(self._random.random() * n)) < _HELD:
-            self._held[place] = _row(document, size, letter_share, control_share)
+    def merge(self, other: Self) -> None:
+        """Adds what another one counted, of rows that come after."""
+        self._lengths.merge(other._lengths)
+        self._labels.merge(other._labels)
+        self._answers.merge(other._answers)
+        for name in ("_characters", "_letters", "_controls", "_replacements", "_empty", "_duplicates"):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        if self._seen is not None and other._seen is not None:
+            self._duplicates += len(self._seen & other._seen)
+            self._seen |= other._seen
+        self._compression.merge(other._compression)
+        self._sample.merge(other._sample)
+        self._extremes.merge(other._extremes)
 
-    def _sampled(self) -> list[Row]:
-        if len(self._held) <= _SAMPLED:
-            return list(self._held)
-        chosen = random.Random(0)
-        order = sorted(range(len(self._held)), key=lambda place: self._held[place].bytes)
-        cuts = [len(order) * quarter // 4 for quarter in range(5)]
-        quarters = [order[start:end] for start, end in pairwise(cuts)]
-        return [self._held[place] for quarter in quarters for place in sorted(chosen.sample(quarter, _SAMPLED // 4))]
+    def result(self, counted: Counted | None = None) -> Profile:
+        """The profile of what passed so far, with what was counted before, of which these are the rows that were kept."""
+        n, lengths, characters = self._lengths.n, self._lengths, max(1, self._characters)
+        counted = counted or Counted(rows=n, personal=False)
+        rows, left = max(1, counted.rows), counted.kept / max(1, counted.rows) / max(1, n)
+        numbers = {
+            "documents": n,
+            "bytes": lengths.sum,
+            "empty_share": counted.rejected.get("empty", 0) / rows + self._empty * left,
+            "mean_bytes": lengths.mean,
+            "median_bytes": lengths.median(),
+            "shortest_bytes": lengths.smallest,
+            "longest_bytes": lengths.largest,
+            "duplicate_share": counted.rejected.get("exact-duplicate", 0) / rows + self._duplicates * left,
+            "control_share": self._controls / characters,
+            "replacement_share": self._replacements / characters,
+            "letter_share": self._letters / characters,
+            "compressed_share": self._compression.share(),
+            **counted.numbers(),
+            **(self._labels.numbers() if self._labels.counts else {}),
+            **(self._answers.numbers() if self._answers.chosen.n else {}),
+        }
+        sampled = self._sample.rows()
+        shares: dict[str, Mapping[str, float]] = {"rejected": counted.rejected, "found": counted.found}
+        languages = counted.languages or (_languages(sampled) if counted.personal else {})
+        if languages:
+            shares["languages"] = _shares(languages)
+            numbers["main_language_share"] = max(shares["languages"].values())
+        if self._labels.counts:
+            shares["labels"] = self._labels.shares()
+        histograms = {"bytes": lengths.histogram(), **(self._answers.histograms() if self._answers.chosen.n else {})}
+        return Profile(numbers, (*sampled, *self._extremes.rows(), *_shown(counted)), histograms, shares)
 
 
 def count_kinds(text: str, data: bytes) -> tuple[int, int]:
@@ -163,27 +181,8 @@ _NAMES_OF_EXTREMES = (
     "letter_share",
     "shortest_bytes",
     "longest_bytes",
+    "longest_answer_bytes",
 )
-
-
-class _Extremes:
-    """The rows with the highest scores above 0, the first of equals."""
-
-    def __init__(self, name: str) -> None:
-        self.name, self.least = name, 0.0
-        self._heap: list[tuple[float, int, Row]] = []
-        self._added = 0
-
-    def add(self, score: float, row: Row) -> None:
-        self._added += 1
-        heapq.heappush(self._heap, (score, -self._added, row))
-        if len(self._heap) > _EXAMPLES:
-            heapq.heappop(self._heap)
-        if len(self._heap) == _EXAMPLES:
-            self.least = self._heap[0][0]
-
-    def rows(self) -> list[Row]:
-        return [row for _, _, row in sorted(self._heap, key=lambda held: (-held[0], -held[1]))]
 
 
 class _Compression:
@@ -203,12 +202,37 @@ class _Compression:
             self._blocks += 1
             del self._block[:_BLOCK]
 
+    def merge(self, other: Self) -> None:
+        self._blocks, self._before, self._after = (
+            self._blocks + other._blocks,
+            self._before + other._before,
+            self._after + other._after,
+        )
+        self.add(bytes(other._block))
+
     def share(self) -> float:
         if self._before:
             return self._after / self._before
         return len(zlib.compress(self._block, 1)) / len(self._block) if self._block else 0.0
 
 
-def _row(document: Document, size: int, letter_share: float, control_share: float, kept_for: str = "") -> Row:
-    preview = repr(document.text[:_PREVIEW])[1:-1]  # one line, and nothing in it that moves a terminal's cursor
-    return Row(document.id, document.source, size, letter_share, control_share, preview, kept_for)
+def _shown(counted: Counted) -> list[Row]:
+    """Rejected rows, as examples of the numbers that count them."""
+    return [
+        Row(each.id, each.source, len(each.text.encode()), 0.0, 0.0, preview(each.text) or each.detail, SHARES[each.what])
+        for each in counted.examples
+        if each.what in SHARES
+    ]
+
+
+def _languages(rows: Iterable[Row]) -> Counter[str]:
+    """The language of each row that is long enough to tell, by its beginning."""
+    import py3langid  # half a second to load its model, and only wanted where data is judged
+
+    heads = [row.head for row in rows if sum(map(str.isalpha, row.head)) >= _TELLING]
+    return Counter(str(py3langid.classify(head)[0]) for head in heads)
+
+
+def _shares(counts: Mapping[str, int]) -> dict[str, float]:
+    n = sum(counts.values())
+    return {name: count / n for name, count in sorted(counts.items(), key=lambda item: (-item[1], item[0]))}

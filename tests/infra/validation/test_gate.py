@@ -50,11 +50,19 @@ def test_text_of_some_length_passes_with_every_expectation_judged() -> None:
     assert len(report.rows) == len(asdict(DEFAULTS))
     documents = report.rows[0]
     assert (documents.expectation, documents.observed, documents.limit) == ("documents", 100, "at least 3")
-    assert json.loads(json.dumps(report.document()))["rows"][0] == {
-        "expectation": "documents",
+    document = json.loads(json.dumps(report.document()))
+    assert document["passed"] is True
+    assert document["expectations"][0] == {
+        "name": "min_documents",
+        "words": "documents",
+        "suite": "invariants",
+        "severity": "block",
         "observed": 100,
-        "limit": "at least 3",
-        "passed": True,
+        "limit": 3,
+        "asked": "at least 3",
+        "success": True,
+        "verdict": "passed",
+        "waiver": None,
         "examples": [],
     }
 
