@@ -6,10 +6,23 @@ from pathlib import Path
 from typing import Annotated, ClassVar, Final
 
 from infra.store.fingerprint import RUNTIME
-from llm.config import Bounds
+from llm.config import Bounds, out_of_bounds
+from llm.data.cleaning.config import NO_LIMITS, CleaningConfig
 
 PYTHON_STDLIB: Final = "python-stdlib"
 """The path that stands for the documentation which every Python carries."""
+PACKED: Final = (".gz", ".zst", ".bz2", ".xz")
+"""The suffixes of compressed files."""
+CURATED: Final = CleaningConfig(
+    repair=False,
+    html="keep",
+    languages=(),
+    quality=NO_LIMITS,
+    boilerplate=False,
+    pii="ignore",
+    duplicates="exact",
+)
+"""For text that was written with care: repetitions are left out, and nothing else is touched."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,15 +63,39 @@ class Expectations:
 
 
 @dataclass(frozen=True, kw_only=True)
+class SourceConfig:
+    """One source of a mixture."""
+
+    __pydantic_config__: ClassVar[dict[str, object]] = {"use_attribute_docstrings": True, "extra": "forbid"}
+
+    path: Annotated[str, RUNTIME]
+    """Where it is, in the grammar of `data.path`."""
+    name: str = ""
+    """What its documents are called by; left empty, it is made from the path."""
+    weight: Annotated[float, Bounds(gt=0)] = 1.0
+    """Its share of the training tokens, in proportion to the weights of the others."""
+    text_column: str = ""
+    """The column of the text. Left empty, it is found, and said."""
+
+    @property
+    def source_name(self) -> str:
+        """Its name: [a-z0-9-]."""
+        return dataset_name(self.path, self.name)
+
+
+@dataclass(frozen=True, kw_only=True)
 class DataConfig:
     """Where the text is, how it becomes documents, and what is expected of it."""
 
     __pydantic_config__: ClassVar[dict[str, object]] = {"use_attribute_docstrings": True, "extra": "forbid"}
 
     path: Annotated[str, RUNTIME] = PYTHON_STDLIB
-    """A file or folder of .txt, .md or .jsonl, plain or .gz; or python-stdlib, the documentation that every Python carries."""
-    text_column: str = "text"
-    """The key of the text in a .jsonl file."""
+    """A file, folder or glob of text, Markdown, JSON lines, CSV, TSV, Parquet or Arrow, plain or compressed; s3://BUCKET/PREFIX;
+    hf://OWNER/NAME; or python-stdlib, the documentation that every Python carries."""
+    sources: tuple[SourceConfig, ...] = ()
+    """Several sources, mixed by weight, in the place of `path`."""
+    text_column: str = ""
+    """The column of the text, of rows. Left empty, it is found, and said."""
     name: Annotated[str, RUNTIME] = ""
     """The dataset's name: a-z, 0-9 and hyphens. Left empty, it is made from the path."""
     max_document_bytes: Annotated[int, Bounds(ge=0)] = 8192
@@ -67,13 +104,40 @@ class DataConfig:
     """Share of the documents that training never sees and that are looked at while it runs."""
     test_share: Annotated[float, Bounds(gt=0, lt=0.5)] = 0.05
     """Share of the documents that are kept for the evaluation alone."""
+    workers: Annotated[int, Bounds(ge=0), RUNTIME] = 0
+    """Processes that read and clean, or tasks at once where RAY_ADDRESS names a cluster. 0: as many as there are cores."""
+    cleaning: CleaningConfig = CleaningConfig()
+    """What is mended in a document, and which documents are left out. Of python-stdlib, unless something is set here, repetitions."""
     expectations: Expectations = Expectations()
     """What the documents must be like; a failing expectation stops everything that would come after."""
 
     @property
     def dataset_name(self) -> str:
         """The dataset's name in the store: [a-z0-9-]."""
-        return dataset_name(self.path, self.name)
+        names = [source.source_name for source in self.sources]
+        return dataset_name(self.path, self.name or "-".join(names))
+
+    @property
+    def mixture(self) -> tuple[SourceConfig, ...]:
+        """Every source, also where there is one."""
+        return self.sources or (SourceConfig(path=self.path, text_column=self.text_column),)
+
+    @property
+    def rules(self) -> CleaningConfig:
+        """What is done to the documents."""
+        known = all(source.path == PYTHON_STDLIB for source in self.mixture)
+        return CURATED if known and self.cleaning == CleaningConfig() else self.cleaning
+
+    def problems(self, where: str = "data.") -> list[str]:
+        """Everything that is wrong with it, one phrase each."""
+        names = [source.source_name for source in self.sources]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        found = [f"{where}sources: {name!r} is the name of two sources: give each a name of its own" for name in twice]
+        for number, source in enumerate(self.sources):
+            found += out_of_bounds(source, f"{where}sources.{number}.")
+        if self.sources and self.text_column:
+            found.append(f"{where}text_column is said, but {where}sources take its place: name the column of each source")
+        return [*out_of_bounds(self, where), *found]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,7 +191,8 @@ class ClassificationData:
 
 def dataset_name(path: str, name: str) -> str:
     """A name for what lies at `path`, where `name` does not give one: [a-z0-9-]."""
-    stem = Path(path).expanduser().absolute().name.removesuffix(".gz")
-    for suffix in (".txt", ".md", ".jsonl", ".json", ".csv", ".tsv"):
+    stem = re.sub(r"^(s3|hf)://|[@:#][^/]*$", "", path) if "://" in path else str(Path(path).expanduser().absolute())
+    stem = stem.rstrip("/*").rpartition("/")[2]
+    for suffix in (*PACKED, ".txt", ".md", ".jsonl", ".json", ".csv", ".tsv", ".parquet", ".arrow"):
         stem = stem.removesuffix(suffix)
     return re.sub(r"[^a-z0-9]+", "-", (name or stem).lower()).strip("-") or "text"

@@ -127,6 +127,21 @@ GOPHER_C4_FINEWEB: Final = QualityRules(
 """The published limits of all three together, the stricter one where two papers limit the same."""
 
 
+NO_LIMITS: Final = QualityRules(
+    min_bytes=0,
+    min_words=0,
+    min_mean_word=0,
+    max_mean_word=1e9,
+    max_symbols=1,
+    max_symbol_ratio=1e9,
+    min_lettered_words=0,
+    repetition_words=1_000_000_000,
+    lorem_ipsum=True,
+    max_newline_ratio=1e9,
+)
+"""For text that nobody needs to judge: every document passes."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class CleaningConfig:
     """How a document is cleaned, and which documents are left out."""
