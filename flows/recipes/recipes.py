@@ -39,7 +39,7 @@ class ValidateDataRecipe(Recipe):
     """Where the text is, and what is expected of it."""
 
     def problems(self) -> list[str]:
-        return [*super().problems(), *out_of_bounds(self.data, "data.")]
+        return [*super().problems(), *self.data.problems()]
 
 
 class PrepareDataRecipe(ValidateDataRecipe):

@@ -107,7 +107,7 @@ class DataConfig:
     workers: Annotated[int, Bounds(ge=0), RUNTIME] = 0
     """Processes that read and clean, or tasks at once where RAY_ADDRESS names a cluster. 0: as many as there are cores."""
     cleaning: CleaningConfig = CleaningConfig()
-    """What is mended in a document, and which documents are left out. Of python-stdlib, unless something is set here, repetitions."""
+    """What is mended in a document, and which are left out: of python-stdlib, unless something is set here, repetitions alone."""
     expectations: Expectations = Expectations()
     """What the documents must be like; a failing expectation stops everything that would come after."""
 
