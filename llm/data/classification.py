@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from infra.store.errors import InputError
 from infra.store.manifest import Thing
 from llm.data.documents import Document
-from llm.data.labelled import Labelled
+from llm.data.kinds.classification import Labelled, normalised
 from llm.data.tokens import SPLITS, Split, split_documents
 
 FILE: Final = "examples.parquet"
@@ -74,11 +74,6 @@ def distinct(rows: Iterable[Labelled]) -> Distinct:
     clear = [group for group in groups.values() if len({row.label for row in group}) == 1]
     conflicts = tuple(row for group in groups.values() if len({row.label for row in group}) > 1 for row in group)
     return Distinct(tuple(group[0] for group in clear), empty, tuple(row for group in clear for row in group[1:]), conflicts)
-
-
-def normalised(text: str) -> str:
-    """What makes two texts the same here: their words, without regard to case."""
-    return " ".join(text.split()).casefold()
 
 
 def split_by_text(rows: Sequence[Labelled], *, validation_share: float, test_share: float) -> tuple[Split, ...]:

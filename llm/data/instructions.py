@@ -16,11 +16,12 @@ from llm.text.chat import Message
 
 FILE: Final = "instructions.parquet"
 _MESSAGE: Final = pa.struct([pa.field(name, pa.string(), nullable=False) for name in ("role", "content")])
+MESSAGES: Final = pa.list_(pa.field("item", _MESSAGE, nullable=False))
 _SCHEMA: Final = pa.schema(
     [
         pa.field("id", pa.string(), nullable=False),
         pa.field("split", pa.string(), nullable=False),
-        pa.field("messages", pa.list_(pa.field("item", _MESSAGE, nullable=False)), nullable=False),
+        pa.field("messages", MESSAGES, nullable=False),
     ]
 )
 
@@ -69,8 +70,13 @@ def split_by_question(rows: Sequence[Instruction], *, validation_share: float, t
 
     Raises InputError for fewer than three questions.
     """
-    asked = [_Asked(digest(next(each["content"] for each in row.messages if each["role"] == "user"))) for row in rows]
-    return split_documents(asked, validation_share=validation_share, test_share=test_share).splits
+    asked = (digest(next(each["content"] for each in row.messages if each["role"] == "user")) for row in rows)
+    return split_by_asked(asked, validation_share=validation_share, test_share=test_share)
+
+
+def split_by_asked(asked: Iterable[str], *, validation_share: float, test_share: float) -> tuple[Split, ...]:
+    """The split of each row, by the digest of what it asks. Raises InputError for fewer than three different ones."""
+    return split_documents(map(_Asked, asked), validation_share=validation_share, test_share=test_share).splits
 
 
 def digest(*texts: str) -> str:

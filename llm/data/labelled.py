@@ -3,7 +3,7 @@
 import csv
 import gzip
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,6 +12,7 @@ from infra.store.fingerprint import fingerprint
 from llm.data import sources
 from llm.data.config import PYTHON_STDLIB, ClassificationData, DataConfig
 from llm.data.documents import Document
+from llm.data.kinds.classification import Labelled
 from llm.data.sources import SourceVersion
 from llm.data.stdlib_parts import PARTS, part_of
 from llm.data.text_files import kind_of, no_column, read_through, row_object, whole_text
@@ -20,15 +21,6 @@ SUPPORTED: Final = ".jsonl, .csv and .tsv, plain or .gz"
 _DELIMITERS: Final = {".csv": ",", ".tsv": "\t"}
 _SECTION: Final = "classify.data"
 _MEND: Final = "Mend the row, or remove it."
-
-
-@dataclass(frozen=True)
-class Labelled:
-    """A text and its class. `id` says where it came from: `file:line`, or a dotted name of the standard library."""
-
-    id: str
-    text: str
-    label: str
 
 
 def inspect(data: ClassificationData, corpus: DataConfig) -> SourceVersion:

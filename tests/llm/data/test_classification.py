@@ -9,7 +9,6 @@ from infra.store.folder import FolderStore
 from infra.store.manifest import publish
 from llm.data.classification import (
     distinct,
-    normalised,
     read_examples,
     split_as_pretrained,
     split_by_text,
@@ -17,7 +16,8 @@ from llm.data.classification import (
 )
 from llm.data.config import PYTHON_STDLIB, DataConfig
 from llm.data.documents import Document
-from llm.data.labelled import Labelled, by_part, stdlib_documents
+from llm.data.kinds.classification import Labelled, normalised
+from llm.data.labelled import by_part, stdlib_documents
 from llm.data.sources import documents
 from llm.data.tokens import Split, split_documents
 

@@ -8,7 +8,8 @@ import pytest
 
 from infra.store.errors import InputError
 from llm.data.config import PYTHON_STDLIB, ClassificationData, DataConfig
-from llm.data.labelled import Labelled, by_part, inspect, read_rows, stdlib_documents
+from llm.data.kinds.classification import Labelled
+from llm.data.labelled import by_part, inspect, read_rows, stdlib_documents
 from llm.data.stdlib_parts import PARTS, part_of
 
 CORPUS = DataConfig()

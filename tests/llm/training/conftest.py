@@ -12,7 +12,7 @@ from infra.store.folder import FolderStore
 from infra.store.manifest import publish
 from infra.store.protocol import Store
 from llm.data.classification import write_examples
-from llm.data.labelled import Labelled
+from llm.data.kinds.classification import Labelled
 from llm.data.tokens import split_documents, token_dtype, write_tokens
 from llm.models.build import new_model
 from llm.models.hub import save_model

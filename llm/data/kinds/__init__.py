@@ -1,0 +1,1 @@
+"""Rows other than documents: instructions, preferences, labelled texts. Each kind reads any row of any source, or says why not."""
