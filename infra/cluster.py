@@ -14,8 +14,8 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
@@ -24,6 +24,7 @@ import psutil
 import ray
 from ray._private import ray_constants
 from ray._raylet import AuthenticationTokenLoader, Config  # type: ignore[attr-defined]  # compiled, without stubs
+from ray.exceptions import RayError
 
 from infra.store.errors import InputError, SlipwayError
 from infra.store.liveness import Owner
@@ -54,6 +55,44 @@ def connect(address: str | None, *, cpus: int, home: Path) -> AbstractContextMan
     nothing answers at `address`, ClusterError when Ray does not start.
     """
     return _embedded(cpus, home) if address is None else _joined(address)
+
+
+class RayWorkers:
+    """Calls a function as Ray tasks, `room` of them at a time; a task whose worker or node died is for the caller to try again."""
+
+    def __init__(self, call: Callable[[Any], Any], room: int) -> None:
+        def task(item: Any) -> Any:  # Ray takes no partial function
+            return call(item)
+
+        self.room = room
+        self._task = ray.remote(num_cpus=1, max_retries=0)(task)
+        self._running: dict[Any, int] = {}
+
+    def start(self, place: int, item: Any) -> None:
+        self._running[self._task.remote(item)] = place
+
+    def finished(self) -> list[tuple[int, Any]]:
+        """(place, what the call gave or the error that Ray met), of at least one that was started."""
+        ready, _ = ray.wait(list(self._running), num_returns=1)
+        found: list[tuple[int, Any]] = []
+        for reference in ready:
+            place = self._running.pop(reference)
+            try:
+                found.append((place, ray.get(reference)))
+            except RayError as error:
+                found.append((place, ClusterError(f"failed: its Ray worker ended ({_reason(error)})")))
+        return found
+
+
+@contextmanager
+def ray_workers(call: Callable[[Any], Any], workers: int, address: str) -> Iterator[RayWorkers]:
+    """`workers` tasks at a time (0: one a CPU) on the cluster at `address`; a connection that is there already is used.
+
+    call: a function of a module that the cluster's machines have too, or a partial one.
+    """
+    with nullcontext() if ray.is_initialized() else _joined(address):
+        cpus = ray.cluster_resources().get("CPU", 1)  # type: ignore[no-untyped-call]
+        yield RayWorkers(call, workers or max(1, int(cpus)))
 
 
 def check_address(address: str) -> None:
