@@ -10,7 +10,9 @@ from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from infra.store import open_store
+from infra.store.cache import DEFAULT_GB
 from infra.store.errors import InputError, StoreError
+from infra.store.home import find_home
 
 
 def _login() -> str:
@@ -30,6 +32,10 @@ class Settings(BaseSettings):
     """Slipway's folder: the nearest `.slipway` upwards, else `~/.slipway`."""
     store_url: str | None = Field(default=None, validation_alias="SLIPWAY_STORE")
     """Where datasets, runs and models are kept; the folder `store` of the home by default."""
+    cache: Path = Field(default_factory=lambda given: given["home"] / "cache", validation_alias="SLIPWAY_CACHE")
+    """Where files of a store on S3 are kept on this machine; the folder `cache` of the home by default."""
+    cache_gb: float = Field(default=DEFAULT_GB, gt=0, validation_alias="SLIPWAY_CACHE_GB")
+    """What the cache may hold; what was longest unused goes first, and never what a living process uses."""
     mlflow_tracking_uri: str | None = Field(default=None, validation_alias="MLFLOW_TRACKING_URI")
     """The MLflow server; by default the one `slipway up` started, else SQLite in the home, without a server."""
     prefect_api_url: str | None = Field(default=None, validation_alias="PREFECT_API_URL")
@@ -60,7 +66,8 @@ class Settings(BaseSettings):
             raise InputError(what, where=str(self.home), mend="Set SLIPWAY_HOME to a folder that can be written.") from None
 
     def model_post_init(self, context: object) -> None:
-        object.__setattr__(self, "home", self.home.expanduser().absolute())
+        for name in ("home", "cache"):
+            object.__setattr__(self, name, getattr(self, name).expanduser().absolute())
 
     def environment(self) -> dict[str, str]:
         """The variables that say the same to a program started from elsewhere: every setting that has a value, paths in full."""
@@ -84,11 +91,3 @@ class Settings(BaseSettings):
     @property
     def scratch(self) -> Path:
         return self.home / "tmp"
-
-
-def find_home(start: Path) -> Path:
-    """The nearest `.slipway` from `start` upwards, as git finds its folder, else `~/.slipway`."""
-    for folder in (start, *start.parents):
-        if (found := folder / ".slipway").is_dir():
-            return found.absolute()
-    return Path.home() / ".slipway"

@@ -4,12 +4,15 @@ import os
 import shutil
 import socket
 import tempfile
-from collections.abc import Generator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
 
 from infra.store.folder import FolderStore
+from tests import s3_server
+from tests.s3_server import S3Server
 
 ROOT = Path(__file__).parent.parent
 _SESSION = "SLIPWAY_TEST_SESSION"  # the first process makes the folder, the workers of pytest-xdist inherit it
@@ -88,6 +91,26 @@ def data_folder() -> Path:
 def store(tmp_path: Path) -> FolderStore:
     """An empty store in a folder."""
     return FolderStore(tmp_path / "store")
+
+
+@pytest.fixture(scope="session")
+def swift(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    """A real S3 server, light, whose conditional puts are not real."""
+    yield from _served(s3_server.swift, tmp_path_factory.mktemp("swift"))
+
+
+@pytest.fixture(scope="session")
+def ceph(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    """A real S3 server whose conditional puts are atomic."""
+    yield from _served(s3_server.ceph, tmp_path_factory.mktemp("ceph"))
+
+
+def _served(start: Callable[[Path], AbstractContextManager[S3Server]], folder: Path) -> Iterator[S3Server]:
+    try:
+        with start(folder) as server:
+            yield server
+    except s3_server.AbsentError as error:
+        pytest.skip(str(error))
 
 
 @pytest.fixture

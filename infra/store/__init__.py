@@ -5,12 +5,19 @@ from pathlib import Path
 from infra.store.errors import InputError
 from infra.store.folder import FolderStore
 from infra.store.protocol import Store
+from infra.store.s3 import S3Store
 
 
 def open_store(url: str) -> Store:
-    """The store at a folder's path (or `file://` URL). Opening touches nothing."""
+    """The store at a folder's path (or `file://` URL) or at `s3://bucket/prefix`. Opening touches nothing."""
+    if url.startswith("s3://"):
+        return S3Store.at(url)
     if url.startswith("file://"):
         url = url.removeprefix("file://")
     if "://" in url:
-        raise InputError(f"no store is known for {url.split('://')[0]}://", where=url, mend="Set SLIPWAY_STORE to a folder.")
+        raise InputError(
+            f"no store is known for {url.split('://')[0]}://",
+            where=url,
+            mend="Set SLIPWAY_STORE to a folder or to s3://BUCKET/PREFIX.",
+        )
     return FolderStore(Path(url).expanduser())

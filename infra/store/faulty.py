@@ -63,8 +63,11 @@ class FaultyStore:
         self.inner.put_file(name, path)
         self._after()
 
-    def get_file(self, name: str) -> Path:
-        return self.inner.get_file(name)
+    def get_file(self, name: str, *, sha256: str = "") -> Path:
+        return self.inner.get_file(name, sha256=sha256)
+
+    def forget(self, name: str) -> bool:
+        return self.inner.forget(name)
 
     def exists(self, name: str) -> bool:
         return self.inner.exists(name)
@@ -82,6 +85,14 @@ class FaultyStore:
 
     def check_writable(self) -> None:
         self.inner.check_writable()
+
+    def leftovers(self) -> Iterator[Entry]:
+        return self.inner.leftovers()
+
+    def discard(self, leftover: Entry) -> None:
+        self._before(leftover.name)
+        self.inner.discard(leftover)
+        self._after()
 
     def _before(self, name: str) -> None:
         if self.dead:

@@ -8,7 +8,7 @@ import shutil
 import tempfile
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from infra.store.errors import NotFoundError, StoreError
@@ -71,11 +71,14 @@ class FolderStore:
                 self._place(temporary, name, os.replace)
                 path.unlink()
 
-    def get_file(self, name: str) -> Path:
+    def get_file(self, name: str, *, sha256: str = "") -> Path:
         path = self._path(name)
         if not path.is_file():
             raise NotFoundError("no such file in the store", where=str(path))
         return path
+
+    def forget(self, name: str) -> bool:
+        return False  # the file is no copy
 
     def exists(self, name: str) -> bool:
         return self._path(name).is_file()
@@ -110,6 +113,16 @@ class FolderStore:
                 file.write(b"x")
         except OSError as error:
             raise _store_error(error, self.root) from None
+
+    def leftovers(self) -> Iterator[Entry]:
+        for path in sorted((self.root / _HIDDEN / "tmp").glob("*")):
+            with suppress(FileNotFoundError):
+                stat = path.stat()
+                yield Entry(path.relative_to(self.root).as_posix(), stat.st_size, stat.st_mtime)
+
+    def discard(self, leftover: Entry) -> None:
+        with self._errors(leftover.name):
+            self._path(leftover.name).unlink(missing_ok=True)
 
     def _path(self, name: str) -> Path:
         return self.root / checked_name(name)

@@ -32,19 +32,22 @@ class Thing:
 
     def path(self, name: str) -> Path:
         """The local file, its sha256 checked. Raises DamagedError naming the file when it is not what the manifest says."""
+        expected = self.files[name]["sha256"]
         path = self._local(name)
-        actual = known_sha256(path)
-        if actual != self.files[name]["sha256"]:
+        if known_sha256(path) != expected and self.store.forget(f"{self.prefix}/{name}"):  # a copy: the original may be whole
+            path = self._local(name)
+        if (actual := known_sha256(path)) != expected:
+            place = f"{self.store.url}/{self.prefix}"
             raise DamagedError(
-                f"damaged: its sha256 is {actual[:12]}, its manifest says {self.files[name]['sha256'][:12]}",
-                where=str(path),
-                mend=f"Put the file back from a copy, or remove the folder {path.parent} and run again to make it anew.",
+                f"damaged: its sha256 is {actual[:12]}, its manifest says {expected[:12]}",
+                where=f"{place}/{name}",
+                mend=f"Put the file back from a copy, or remove the folder {place} and run again to make it anew.",
             )
         return path
 
-    def folder(self) -> Path:
-        """The local folder with every file of the thing, each checked."""
-        paths = {name: self.path(name) for name in self.files}
+    def folder(self, *names: str) -> Path:
+        """The local folder with these files of the thing, or with every one, each checked."""
+        paths = {name: self.path(name) for name in names or self.files}
         name, path = next(iter(paths.items()))
         return path.parents[len(Path(name).parts) - 1]
 
@@ -58,12 +61,12 @@ class Thing:
 
     def _local(self, name: str) -> Path:
         try:
-            return self.store.get_file(f"{self.prefix}/{name}")
+            return self.store.get_file(f"{self.prefix}/{name}", sha256=self.files[name]["sha256"])
         except NotFoundError as error:
             raise DamagedError(
                 "missing, though its manifest names it",
                 where=error.where,
-                mend=f"Put it back from a copy, or remove the folder {self.store.uri(self.prefix)} and run again to make it anew.",
+                mend=f"Put it back from a copy, or remove the folder {self.store.url}/{self.prefix} and run again to make it anew.",
             ) from None
 
 
@@ -136,3 +139,9 @@ def known_sha256(path: Path) -> str:
     if known is None or known[:2] != (stat.st_size, stat.st_mtime_ns):
         known = _checked[path] = (stat.st_size, stat.st_mtime_ns, sha256(path))
     return known[2]
+
+
+def remember_sha256(path: Path, digest: str) -> None:
+    """Spares this process reading a file whose sha256 it knows from making it."""
+    stat = path.stat()
+    _checked[path] = (stat.st_size, stat.st_mtime_ns, digest)

@@ -56,8 +56,16 @@ class Store(Protocol):
         """Makes a local file an object and consumes it: the file at `path` is gone afterwards."""
         ...
 
-    def get_file(self, name: str) -> Path:
-        """A local file with the object's content, to read or memory-map, never to write."""
+    def get_file(self, name: str, *, sha256: str = "") -> Path:
+        """A local file with the object's content, to read or memory-map, never to write.
+
+        A remote store copies it into this machine's cache. sha256: what the content is known to be; a copy of that content
+        is then given without asking the store. The caller checks it all the same.
+        """
+        ...
+
+    def forget(self, name: str) -> bool:
+        """Drops this machine's copy of an object; False where there was none, and always where files are given as they lie."""
         ...
 
     def exists(self, name: str) -> bool: ...
@@ -75,8 +83,14 @@ class Store(Protocol):
         ...
 
     def check_writable(self) -> None:
-        """Raises StoreError, with the reason, unless a write would succeed. Leaves nothing behind."""
+        """Raises StoreError, with the reason, unless a write would succeed, of a lease too. Leaves nothing behind."""
         ...
+
+    def leftovers(self) -> Iterator[Entry]:
+        """What writers that died left half-written, and no listing shows; to be removed by `discard` once it is old."""
+        ...
+
+    def discard(self, leftover: Entry) -> None: ...
 
 
 def checked_name(name: str) -> str:

@@ -13,6 +13,7 @@ from infra.store.errors import LeaseHeldError, LeaseLostError
 from infra.store.faulty import Died, Fault, FaultyStore
 from infra.store.folder import FolderStore
 from infra.store.lease import generation, lease
+from infra.store.protocol import Store
 
 HOLD = """
 import sys
@@ -24,14 +25,19 @@ with lease(open_store(sys.argv[1]), "work", ttl=60):
 """
 
 
-def holder(store: FolderStore) -> "subprocess.Popen[str]":
+@pytest.fixture
+def store(atomic_store: Store) -> Store:
+    return atomic_store
+
+
+def holder(store: Store) -> "subprocess.Popen[str]":
     process = subprocess.Popen([sys.executable, "-c", HOLD, store.url], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     assert process.stdout.readline() == "held\n"
     return process
 
 
-def test_a_second_holder_is_refused_and_told_who_holds_it(store: FolderStore) -> None:
+def test_a_second_holder_is_refused_and_told_who_holds_it(store: Store) -> None:
     process = holder(store)
     try:
         with pytest.raises(LeaseHeldError, match=f"process {process.pid} on") as caught, lease(store, "work"):
@@ -43,7 +49,7 @@ def test_a_second_holder_is_refused_and_told_who_holds_it(store: FolderStore) ->
         assert mine.generation == 2
 
 
-def test_waiting_gets_the_lease_when_it_is_released(store: FolderStore) -> None:
+def test_waiting_gets_the_lease_when_it_is_released(store: Store) -> None:
     process = holder(store)
     assert process.stdin is not None
     process.stdin.close()
@@ -52,7 +58,7 @@ def test_waiting_gets_the_lease_when_it_is_released(store: FolderStore) -> None:
     process.wait()
 
 
-def test_a_killed_holder_on_this_machine_is_replaced_at_once(store: FolderStore) -> None:
+def test_a_killed_holder_on_this_machine_is_replaced_at_once(store: Store) -> None:
     process = holder(store)
     process.kill()
     process.wait()
@@ -62,7 +68,7 @@ def test_a_killed_holder_on_this_machine_is_replaced_at_once(store: FolderStore)
     assert time.monotonic() - began < 5
 
 
-def test_a_silent_holder_on_another_machine_is_replaced_after_its_time(store: FolderStore) -> None:
+def test_a_silent_holder_on_another_machine_is_replaced_after_its_time(store: Store) -> None:
     with lease(store, "work"):
         pass
     record = json.loads(store.read("leases/work.json"))
@@ -75,7 +81,7 @@ def test_a_silent_holder_on_another_machine_is_replaced_after_its_time(store: Fo
         assert mine.generation == 2
 
 
-def test_a_lease_is_renewed_while_it_is_held(store: FolderStore) -> None:
+def test_a_lease_is_renewed_while_it_is_held(store: Store) -> None:
     with lease(store, "work", ttl=0.6) as mine:
         first = json.loads(store.read("leases/work.json"))["expires"]
         deadline = time.monotonic() + 10
@@ -85,7 +91,7 @@ def test_a_lease_is_renewed_while_it_is_held(store: FolderStore) -> None:
         mine.check()
 
 
-def test_a_holder_whose_lease_was_taken_over_cannot_publish(store: FolderStore) -> None:
+def test_a_holder_whose_lease_was_taken_over_cannot_publish(store: Store) -> None:
     with lease(store, "work") as stalled:
         record = json.loads(store.read("leases/work.json"))
         record["holder"]["nonce"] = "somebody else"
@@ -95,7 +101,7 @@ def test_a_holder_whose_lease_was_taken_over_cannot_publish(store: FolderStore) 
     assert json.loads(store.read("leases/work.json"))["generation"] == 2
 
 
-def test_generations_count_the_holders_across_processes(store: FolderStore) -> None:
+def test_generations_count_the_holders_across_processes(store: Store) -> None:
     assert generation(store, "work") == 0
     for _ in range(3):
         with lease(store, "work"):
@@ -113,7 +119,7 @@ def test_a_death_while_taking_or_releasing_leaves_the_lease_free_for_the_next(tm
             mine.check()
 
 
-def test_this_process_is_told_apart_from_a_later_one_with_its_number(store: FolderStore) -> None:
+def test_this_process_is_told_apart_from_a_later_one_with_its_number(store: Store) -> None:
     with lease(store, "work"):
         pass
     record = json.loads(store.read("leases/work.json"))
