@@ -15,6 +15,7 @@ from infra.validation.suites import MEASURES, Kind, bound_of, measure
 from infra.validation.waivers import Waiver, counting
 
 _EXAMPLES: Final = 3
+_ABOUT_TEXT: Final = ("letter_share", "compressed_share", "control_share", "main_language_share")
 _LEAST_LETTERS: Final = 0.4
 _ON_SAMPLE: Final = {"lettered_share": ("letter_share", "min_letter_share")}
 """Numbers of the sample: the share of its rows in which a column reaches what another expectation asks of it."""
@@ -92,7 +93,7 @@ def validate(
                 observed=result.share_good if on_sample or limit is None else numbers[number],
                 limit="holds" if limit is None else f"{'at least' if side == 'min' else 'at most'} {limit:,g}",
                 success=result.success,
-                examples=[] if result.success else [_shown(row) for row in (examples or drawn)[:_EXAMPLES]],
+                examples=[] if result.success else [_shown(row) for row in (examples or _any(number, drawn))[:_EXAMPLES]],
                 suite=about.suite,
                 severity=about.severity,
                 bound=limit,
@@ -120,6 +121,12 @@ def _asked(name: str, limits: Mapping[str, float], numbers: Mapping[str, float])
 def _as_given(each: Own) -> Asked:
     assert each.expectation
     return Asked(each.table, each.expectation)
+
+
+def _any(number: str, drawn: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Where nothing was kept for a number, any rows show what the text is like; they do not show what was left out, or moved."""
+    about_text = not number.endswith(("_share", "_drift", "_recall", "_files")) or number in _ABOUT_TEXT
+    return drawn if about_text else []
 
 
 def _shown(row: Mapping[str, Any]) -> str:

@@ -34,13 +34,6 @@ _SHARES: Final = {
     "contamination_share": ("contamination",),
 }
 """Numbers that are shares of the rows there were, by the reasons they were rejected for."""
-SHARES: Final = {reason: name for name, reasons in _SHARES.items() if len(reasons) == 1 for reason in reasons} | {
-    "empty": "empty_share",
-    "exact-duplicate": "duplicate_share",
-    **dict.fromkeys(MALFORMED, "malformed_share"),
-    "unreadable-file": "unreadable_files",
-}
-"""The number that a rejected row with this reason is an example of."""
 _FOUND: Final = {
     "html": "html_share",
     "mojibake": "mojibake_share",
@@ -48,11 +41,23 @@ _FOUND: Final = {
     "bidi-override": "bidi_override_share",
     "special-token": "special_token_share",
 }
+SHARES: Final = {reason: name for name, reasons in _SHARES.items() if len(reasons) == 1 for reason in reasons} | {
+    "empty": "empty_share",
+    "exact-duplicate": "duplicate_share",
+    **dict.fromkeys(MALFORMED, "malformed_share"),
+    "unreadable-file": "unreadable_files",
+    **{f"pii:{kind}": "pii_share" for kind in ("email", "phone", "ip", "addr")},
+    **dict.fromkeys(_SECRETS, "secret_share"),
+    **_FOUND,
+}
+"""The number that a row rejected for this reason, or one in which this was found, is an example of."""
 
 
 @dataclass(frozen=True)
 class Example:
-    """A row that shows something: a rejected one with its reason, or one in which `what` was found."""
+    """A row that shows something: a rejected one with its reason and text, or one in which `what` was found, without: where it
+    is, `detail` says, and what it is, nobody need see.
+    """
 
     what: str
     id: str
