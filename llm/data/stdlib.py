@@ -43,11 +43,16 @@ def documentation() -> Iterator[tuple[str, str, str]]:
     """(id, module, text) of every docstring of some length and every topic; the id is the dotted name, numbered if it repeats."""
     root = _root()
     for path in _paths(root):
-        module = ".".join(path.relative_to(root).with_suffix("").parts).removesuffix(".__init__")
-        seen: Counter[str] = Counter()
-        for name, text in _texts(path, module):
-            seen[name] += 1
-            yield (name if seen[name] == 1 else f"{name}#{seen[name]}"), module, text
+        yield from file_documentation(path.relative_to(root).as_posix())
+
+
+def file_documentation(name: str) -> Iterator[tuple[str, str, str]]:
+    """The same of one of `files()`."""
+    module = ".".join(Path(name).with_suffix("").parts).removesuffix(".__init__")
+    seen: Counter[str] = Counter()
+    for dotted, text in _texts(_root() / name, module):
+        seen[dotted] += 1
+        yield (dotted if seen[dotted] == 1 else f"{dotted}#{seen[dotted]}"), module, text
 
 
 def _root() -> Path:
