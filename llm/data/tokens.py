@@ -1,32 +1,33 @@
 """Token shards: documents as one long stream of ids on disk, each followed by the end-of-text token, split by document."""
 
-import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
-from typing import Any, Final, Literal, Protocol
+from types import TracebackType
+from typing import Any, BinaryIO, Final, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from infra.store.errors import InputError
 from infra.store.manifest import Thing
-from llm.text.special import document as document_ids
+from llm.data.encoding import BATCH_BYTES, Encoded, encode_documents, token_dtype
+from llm.data.splitting import SPLITS, Named, Split, Splitting, split_documents
 from llm.text.tokenizer import Tokenizer
 
-Split = Literal["train", "validation", "test"]
-SPLITS: Final[tuple[Split, ...]] = ("train", "validation", "test")
-_ENOUGH_PARENTS = 200  # fewer whole documents than this: the split is by passage, else a split might hold one book
-
-
-class Named(Protocol):
-    """What a document is called. `parent` is the whole document that a passage was cut from."""
-
-    @property
-    def id(self) -> str: ...
-    @property
-    def parent(self) -> str: ...
+__all__ = [
+    "SHARD_TOKENS",
+    "SPLITS",
+    "Document",
+    "ShardWriters",
+    "Split",
+    "SplitCounts",
+    "Splitting",
+    "TokenStream",
+    "split_documents",
+    "token_dtype",
+    "write_tokens",
+]
+SHARD_TOKENS: Final = 100_000_000
 
 
 class Document(Named, Protocol):
@@ -37,43 +38,9 @@ class Document(Named, Protocol):
 
 
 @dataclass(frozen=True)
-class Splitting:
-    """Which split each document belongs to; the same document always lands in the same one."""
-
-    by: Literal["document", "passage"]
-    splits: tuple[Split, ...]
-
-
-def split_documents(documents: Iterable[Named], *, validation_share: float, test_share: float) -> Splitting:
-    """Decides by hash of the document's id, so that a document stays where it is when others come and go.
-
-    The passages of one long document stay together, unless there are too few whole documents to hold any back.
-    Raises InputError for fewer than three documents.
-    """
-    named = [(document.parent, document.id) for document in documents]
-    parents = {parent for parent, _ in named}
-    by: Literal["document", "passage"] = "document" if len(parents) >= _ENOUGH_PARENTS else "passage"
-    units = [parent if by == "document" else passage for parent, passage in named]
-    hashes = {unit: _hash(unit) for unit in units}
-    if len(hashes) < 3:
-        raise InputError(
-            f"{len(hashes)} document(s) cannot be split into train, validation and test",
-            where="data",
-            mend="Give more text, or lower data.max_document_bytes so that it is cut into more passages.",
-        )
-    ordered = np.sort(np.fromiter(hashes.values(), dtype=np.uint64, count=len(hashes)))
-    n_test = max(1, round(test_share * len(ordered)))
-    n_validation = max(1, round(validation_share * len(ordered)))
-    below_test, below_validation = ordered[n_test], ordered[n_test + n_validation]
-    chosen: dict[str, Split] = {
-        unit: "test" if value < below_test else "validation" if value < below_validation else "train"
-        for unit, value in hashes.items()
-    }
-    return Splitting(by, tuple(chosen[unit] for unit in units))
-
-
-@dataclass(frozen=True)
 class SplitCounts:
+    """What a split holds: documents, tokens with bos and eos, and bytes of UTF-8 text."""
+
     documents: int
     tokens: int
     bytes: int
@@ -85,27 +52,49 @@ def write_tokens(
     tokenizer: Tokenizer,
     folder: Path,
     *,
-    shard_tokens: int = 100_000_000,
+    shard_tokens: int = SHARD_TOKENS,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> dict[Split, SplitCounts]:
     """Writes `<split>-00000.bin` (ids, little-endian: uint16, or uint32 for vocabularies beyond 65,536) and `.offsets`.
 
     The offsets (uint64) say where in the shard each document starts: with bos, if the tokenizer has one, and each ends with eos.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    writers = {split: _Writer(folder, split, token_dtype(tokenizer.size), shard_tokens) for split in SPLITS}
     done = 0
-    for batch in _batches(zip(splits, documents, strict=True)):
-        encoded = tokenizer.encode_batch([document.text for _, document in batch])
-        for (split, document), ids in zip(batch, encoded, strict=True):
-            writers[split].add(document_ids(tokenizer, ids), len(document.text.encode()))
-        done += len(batch)
-        progress(done, len(splits))
-    return {split: writer.close() for split, writer in writers.items()}
+    with ShardWriters(folder, token_dtype(tokenizer.size), shard_tokens) as writers:
+        for (places, sizes), encoded in encode_documents(_batches(documents, splits), tokenizer):
+            writers.add(encoded, places, sizes)
+            done += len(places)
+            progress(done, len(splits))
+    return writers.counts()
 
 
-def token_dtype(vocabulary: int) -> np.dtype[Any]:
-    return np.dtype("<u2") if vocabulary <= 2**16 else np.dtype("<u4")
+class ShardWriters:
+    """The shards of every split, written as they come: what is held in memory is one batch."""
+
+    def __init__(self, folder: Path, dtype: np.dtype[Any], shard_tokens: int = SHARD_TOKENS) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._writers = {split: _ShardWriter(folder, split, dtype, shard_tokens) for split in SPLITS}
+
+    def add(self, encoded: Encoded, places: NDArray[np.uint8], sizes: NDArray[np.int64]) -> None:
+        """Documents, the place in SPLITS of each one's split, and each one's bytes of text: (documents,) twice."""
+        for place, split in enumerate(SPLITS):
+            chosen = places == place
+            if chosen.any():
+                self._writers[split].add(encoded.select(chosen), int(sizes[chosen].sum()))
+
+    def add_to(self, split: Split, encoded: Encoded) -> None:
+        """Documents of one split, whose bytes are not counted."""
+        self._writers[split].add(encoded, 0)
+
+    def counts(self) -> dict[Split, SplitCounts]:
+        return {split: writer.counts() for split, writer in self._writers.items()}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        for writer in self._writers.values():
+            writer.close()
 
 
 class TokenStream:
@@ -148,39 +137,61 @@ class TokenStream:
                 yield shard[int(start) : int(end) - 1]
 
 
-class _Writer:
+class _ShardWriter:
     def __init__(self, folder: Path, split: Split, dtype: np.dtype[Any], shard_tokens: int) -> None:
         self._folder, self._split, self._dtype, self._limit = folder, split, dtype, shard_tokens
-        self._ids: list[NDArray[Any]] = []
-        self._offsets: list[int] = []
+        self._files: tuple[BinaryIO, BinaryIO] | None = None
         self._held = self._shard = 0
         self._documents = self._tokens = self._bytes = 0
 
-    def add(self, ids: list[int], n_bytes: int) -> None:
-        if self._held and self._held + len(ids) > self._limit:
-            self._flush()
-        self._offsets.append(self._held)
-        self._ids.append(np.array(ids, dtype=self._dtype))
-        self._held += len(ids)
-        self._documents, self._tokens, self._bytes = self._documents + 1, self._tokens + len(ids), self._bytes + n_bytes
+    def add(self, encoded: Encoded, n_bytes: int) -> None:
+        ends = np.cumsum(encoded.lengths)  # (documents,)
+        starts = ends - encoded.lengths
+        done = 0
+        while done < len(ends):
+            fit = int(np.searchsorted(ends, int(starts[done]) + self._limit - self._held, side="right"))
+            if fit == done and self._held:
+                self.close()
+                continue
+            fit = max(fit, done + 1)  # a document is never cut: one that is longer than a shard has a shard of its own
+            self._write(encoded.ids[starts[done] : ends[fit - 1]], starts[done:fit] - starts[done] + self._held)
+            done = fit
+        self._bytes += n_bytes
 
-    def close(self) -> SplitCounts:
-        if self._held:
-            self._flush()
+    def counts(self) -> SplitCounts:
         return SplitCounts(self._documents, self._tokens, self._bytes)
 
-    def _flush(self) -> None:
-        stem = self._folder / f"{self._split}-{self._shard:05d}"
-        np.concatenate(self._ids).tofile(stem.with_suffix(".bin"))
-        np.array(self._offsets, dtype="<u8").tofile(stem.with_suffix(".offsets"))
-        self._ids, self._offsets, self._held, self._shard = [], [], 0, self._shard + 1
+    def close(self) -> None:
+        """Ends the shard."""
+        if self._files:
+            for file in self._files:
+                file.close()
+            self._files, self._held, self._shard = None, 0, self._shard + 1
+
+    def _write(self, ids: NDArray[Any], offsets: NDArray[np.int64]) -> None:
+        if self._files is None:
+            stem = self._folder / f"{self._split}-{self._shard:05d}"
+            self._files = stem.with_suffix(".bin").open("wb"), stem.with_suffix(".offsets").open("wb")
+        for file, values in zip(self._files, (ids.astype(self._dtype, copy=False), offsets.astype("<u8")), strict=True):
+            file.write(np.ascontiguousarray(values).data)
+        self._held, self._tokens, self._documents = self._held + len(ids), self._tokens + len(ids), self._documents + len(offsets)
 
 
-def _hash(unit: str) -> int:
-    return int.from_bytes(hashlib.sha256(b"slipway split " + unit.encode()).digest()[:8], "little")
-
-
-def _batches(items: Iterable[tuple[Split, Document]], size: int = 1024) -> Iterator[list[tuple[Split, Document]]]:
-    iterator = iter(items)
-    while batch := list(islice(iterator, size)):
-        yield batch
+def _batches(
+    documents: Iterable[Document], splits: Sequence[Split]
+) -> Iterator[tuple[tuple[NDArray[np.uint8], NDArray[np.int64]], list[str]]]:
+    """Texts of about BATCH_BYTES, with the splits and the sizes of each."""
+    texts: list[str] = []
+    places: list[int] = []
+    sizes: list[int] = []
+    held = 0
+    for split, document in zip(splits, documents, strict=True):
+        texts.append(document.text)
+        places.append(SPLITS.index(split))
+        sizes.append(len(document.text.encode()))
+        held += sizes[-1]
+        if held >= BATCH_BYTES:
+            yield (np.array(places, dtype=np.uint8), np.array(sizes, dtype=np.int64)), texts
+            texts, places, sizes, held = [], [], [], 0
+    if texts:
+        yield (np.array(places, dtype=np.uint8), np.array(sizes, dtype=np.int64)), texts
