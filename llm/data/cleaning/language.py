@@ -1,0 +1,117 @@
+"""Which language a text is in, by py3langid (Lui & Baldwin 2012) and by its script; said only where it is clear."""
+
+import re
+from collections import Counter
+from collections.abc import Collection, Iterable
+from functools import cache
+from typing import Final
+
+import numpy as np
+from py3langid.langid import MODEL_FILE, LanguageIdentifier
+
+_ASKED, _FIRST_ASKED = 1000, 300  # characters; most texts are plainly in their language after the first hundreds
+_PLAIN: Final = 0.9  # probability after _FIRST_ASKED at which nobody asks on
+_CLEAR: Final = 0.4  # probability of another language, and at most _UNLIKELY of those that are kept: measured in docs/cleaning.md
+_UNLIKELY: Final = 0.01
+_MONOLINGUAL: Final = 0.9
+_FEWEST_TEXTS: Final = 3
+
+_NO_LANGUAGE: Final = "zxx"  # py3langid's word for numbers and code
+_ALIASES: Final = {
+    "pcm": "en",
+    "gcf": "fr",
+    "gcr": "fr",
+    "nn": "no",
+    "arz": "ar",
+    "ary": "ar",
+    "wuu": "zh",
+    "yue": "zh",
+    "hbo": "he",
+    "grc": "el",
+}
+"""Close relatives that short texts are taken for: Nigerian Pidgin, Creoles, spoken and ancient forms."""
+
+_SCRIPTS: Final = (  # its letters, the share of a text's letters that says it is written in it, and the languages that are
+    (re.compile("[\u3040-\u30ff]"), 0.1, ("ja",)),  # Japanese mixes kana with ideographs
+    (re.compile("[\uac00-\ud7af\u1100-\u11ff]"), 0.5, ("ko",)),
+    (re.compile("[\u3400-\u4dbf\u4e00-\u9fff]"), 0.5, ("zh", "ja")),
+    (re.compile("[\u0400-\u052f]"), 0.5, ("ru", "uk", "be", "bg", "sr", "mk", "kk", "ky", "mn", "tg", "tt", "ba", "uz", "az")),
+    (re.compile("[\u0600-\u06ff\u0750-\u077f]"), 0.5, ("ar", "fa", "ur", "ps", "ug", "ku", "sdh")),
+    (re.compile("[\u0370-\u03ff\u1f00-\u1fff]"), 0.5, ("el",)),
+    (re.compile("[\u0590-\u05ff]"), 0.5, ("he",)),
+    (re.compile("[\u0e00-\u0e7f]"), 0.5, ("th",)),
+    (re.compile("[\u0900-\u097f]"), 0.5, ("hi", "mr", "ne", "sa", "gom")),
+)
+_LETTER: Final = re.compile(r"[^\W\d_]")
+
+
+def other_language(text: str, kept: Collection[str]) -> str:
+    """The language of a text that is clearly in none of `kept`; empty where it is in one of them, or cannot be told."""
+    if not kept:
+        return ""
+    head = text[:_ASKED]
+    if (written := _by_script(head)) and not set(written) & set(kept):
+        return written[0] if len(written) == 1 else _best(_probabilities(head), written)
+    probabilities = _probabilities(head[:_FIRST_ASKED])
+    if len(head) > _FIRST_ASKED and _likely(probabilities, kept) < _PLAIN:
+        probabilities = _probabilities(head)
+    best, likely = _best(probabilities), _likely(probabilities, kept)
+    return best if likely < _UNLIKELY and best != _NO_LANGUAGE and probabilities[best] >= _CLEAR else ""
+
+
+def main_language(texts: Iterable[str]) -> str:
+    """The one language of a sample of which nine in ten texts, of those that are clear, are in it; else empty."""
+    found: Counter[str] = Counter()
+    for text in texts:
+        head = text[:_ASKED]
+        written = _by_script(head)
+        if len(written) == 1:
+            found[written[0]] += 1
+            continue
+        probabilities = _probabilities(head)
+        best = _best(probabilities, written)
+        if best != _NO_LANGUAGE and (written or probabilities[best] >= _CLEAR):
+            found[best] += 1
+    if found.total() < _FEWEST_TEXTS:
+        return ""
+    language, count = found.most_common(1)[0]
+    return language if count >= _MONOLINGUAL * found.total() else ""
+
+
+def known_languages() -> frozenset[str]:
+    """The ISO 639 codes that can be told apart."""
+    return frozenset(_identifier().labels) - {_NO_LANGUAGE} - set(_ALIASES)
+
+
+def _by_script(text: str) -> tuple[str, ...]:
+    """The languages of the script that most letters are of; none where it is one that very many languages share."""
+    if text.isascii():
+        return ()
+    letters = len(_LETTER.findall(text))
+    for script, share, languages in _SCRIPTS:
+        if len(script.findall(text)) > share * letters:
+            return languages
+    return ()
+
+
+def _best(probabilities: dict[str, float], among: Collection[str] = ()) -> str:
+    return max(among or probabilities, key=lambda language: probabilities.get(language, 0.0))
+
+
+def _likely(probabilities: dict[str, float], kept: Collection[str]) -> float:
+    return max(probabilities.get(language, 0.0) for language in kept)
+
+
+def _probabilities(text: str) -> dict[str, float]:
+    """Of every language, calibrated for short texts: the score is divided by the square root of the text's length in bytes."""
+    found = dict(_identifier().rank(text))
+    for relative, language in _ALIASES.items():
+        found[language] += found.pop(relative, 0.0)
+    return found
+
+
+@cache
+def _identifier() -> LanguageIdentifier:
+    identifier = LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
+    identifier.nb_ptc = identifier.nb_ptc.astype(np.float32)  # 57 MB, and three times as fast as halves
+    return identifier
