@@ -68,4 +68,4 @@ def release_of(store: Store, version: ModelVersion, *, require_golden: bool) -> 
             mend="Measure it again (`slipway run register --force evaluate`), or deploy it --without-golden.",
         )
     package = load(store, package_at(store, version.source).prefix)
-    return Release(version.uri, version.name, package.version, str(package.folder()), golden)
+    return Release(version.uri, version.name, package.version, package.place(), golden)

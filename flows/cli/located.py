@@ -40,6 +40,4 @@ def locate(model: str, *, checked: bool = False) -> Located:
     version = Registry(uri).version(model)
     store = open_store(settings.store)
     package = package_at(store, version.source)
-    if checked:
-        return Located(load(store, package.prefix).folder(), version.name)
-    return Located(store.get_file(f"{package.prefix}/config.json").parent, version.name)
+    return Located(load(store, package.prefix).folder(checked=checked), version.name)

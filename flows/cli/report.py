@@ -5,6 +5,8 @@ from typing import Any
 
 from flows.cli.output import duration, size, table
 from flows.pipeline.session import Walked, verdict
+from infra.store import local_file
+from infra.store.errors import StoreError
 
 _METRICS = ("val_loss", "val_bits_per_byte", "val_accuracy", "tokens_per_second", "tokens")
 
@@ -24,7 +26,7 @@ def flow_document(flow: str, walked: Sequence[Walked]) -> dict[str, Any]:
             "run_id": trained.run,
             "model": next((each["model"] for each in registered if each["source"] == package), package),
             "metrics": {name: trained.result[name] for name in _METRICS if name in trained.result},
-            "metrics_file": trained.result["metrics_file"],
+            "metrics_file": _readable(trained.result["metrics_file"]),
             "resumed_from": trained.result["resumed_from"],
             "attempts": trained.attempt,
         }
@@ -46,6 +48,14 @@ def flow_document(flow: str, walked: Sequence[Walked]) -> dict[str, Any]:
     ]
     error = verdict(walked)
     return {**document, "stages": stages, **(error.document() if error else {})}
+
+
+def _readable(place: str) -> str:
+    """A path to read, also of what lies in a bucket; a file that cannot be had just now is no reason to fail at the end."""
+    try:
+        return str(local_file(place))
+    except StoreError:
+        return place
 
 
 def plan_document(walked: Sequence[Walked]) -> dict[str, Any]:

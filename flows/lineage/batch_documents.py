@@ -10,6 +10,7 @@ from llm.data.batches import BatchOrder
 from llm.data.corpus import read_names, read_rows
 from llm.data.documents import Document
 from llm.data.tokens import TokenStream, split_documents
+from llm.text.files import TOKENIZER_FILES
 from llm.text.special import document as document_ids
 from llm.text.tokenizer import Tokenizer
 from llm.training.config import skip_list
@@ -19,7 +20,7 @@ def of_documents(shelf: Shelf, record: Record, step: int, steps: int) -> Batch:
     """Each row with the documents it overlaps; every one is encoded again, which proves its name."""
     training = training_of(record)
     tokens = needed(shelf, record, "tokens")
-    stream, tokenizer = TokenStream(tokens, "train"), Tokenizer.load(tokens.path("tokenizer.json").parent)
+    stream, tokenizer = TokenStream(tokens, "train"), Tokenizer.load(tokens.folder(*TOKENIZER_FILES))
     skipped = skip_list(training.get("skip_steps", ()), training.get("skip_tokens", ()))
     order = BatchOrder(len(stream), training["sequence_length"], training["batch_size"], training["seed"], **skipped)
     rows = batch_rows(stream, order, step - 1)

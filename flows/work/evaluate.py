@@ -25,6 +25,7 @@ from llm.events import Noted, Progress
 from llm.models.causal import CausalModel
 from llm.models.hub import load_model
 from llm.serving.sampling import continue_text
+from llm.text.files import TOKENIZER_FILES
 from llm.text.tokenizer import Tokenizer
 from llm.training.history import History
 from llm.training.numerics import fastest_device
@@ -63,14 +64,14 @@ def work(job: Job, config: EvaluationConfig) -> Outcome:
         "xz_bits_per_byte": compressed["xz"],
         "gates": [asdict(gate) for gate in gates],
         "samples": samples,
-        "loss_curve": str(published.path("loss-curve.png")) if "loss-curve.png" in published.files else "",
+        "loss_curve": published.place("loss-curve.png") if "loss-curve.png" in published.files else "",
     }
     return Outcome({"evidence": published}, result)
 
 
 def _texts(tokens: Thing, split: Split, max_bytes: int) -> list[str]:
     """The documents of a split as they were tokenized; of more than `max_bytes`, evenly chosen ones."""
-    tokenizer = Tokenizer.load(tokens.path("tokenizer.json").parent)
+    tokenizer = Tokenizer.load(tokens.folder(*TOKENIZER_FILES))
     share = min(1.0, max_bytes / max(1, tokens.facts["splits"][split]["bytes"]))
     chosen = (
         ids for place, ids in enumerate(TokenStream(tokens, split).documents()) if int((place + 1) * share) > int(place * share)

@@ -78,7 +78,7 @@ def work(job: Job, config: ClassifyEvaluation) -> Outcome:
         "tfidf_accuracy": measured.accuracy["tfidf"]["value"],
         "tfidf_macro_f1": measured.macro_f1["tfidf"]["value"],
         "gates": gates,
-        "confusion_matrix": str(published.path("confusion-matrix.png")),
+        "confusion_matrix": published.place("confusion-matrix.png"),
     }
     return Outcome({"evidence": published}, result)
 

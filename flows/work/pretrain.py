@@ -14,6 +14,7 @@ from infra.store.manifest import Thing
 from llm.events import Noted
 from llm.models.build import new_model
 from llm.models.config import CausalConfig
+from llm.text.files import TOKENIZER_FILES
 from llm.text.tokenizer import Tokenizer
 from llm.training.checkpoints import restore_model
 from llm.training.pretrain import PretrainJob, pretrain
@@ -66,7 +67,7 @@ def _publish_package(job: Job, model: CausalConfig, tokens: Thing, lineage: Mapp
     checkpoint, trained = last_checkpoint(job), new_model(model)
     restore_model(checkpoint, trained)
     folder = job.scratch / "package"
-    write_package(folder, trained, Tokenizer.load(tokens.path("tokenizer.json").parent))
+    write_package(folder, trained, Tokenizer.load(tokens.folder(*TOKENIZER_FILES)))
     facts = {name: tokens.facts[name] for name in ("corpus", "sources", "licence", "interpreter") if name in tokens.facts}
     package = publish_package(job, folder, {**lineage, "tokens": tokens.version, "checkpoint": checkpoint.prefix, **facts})
     shutil.rmtree(folder, ignore_errors=True)

@@ -44,7 +44,7 @@ def run_training(job: Job, train: Callable[[J, Observer, Topology], History], pl
 
 
 def publish_metrics(job: Job, history: History, measure: Measure) -> str:
-    """`metrics.parquet`, a row a step, and the curve as a picture for the run's page. Returns the file's path."""
+    """`metrics.parquet`, a row a step, and the curve as a picture for the run's page. Returns the table's place in the store."""
     table, picture = job.scratch / "metrics.parquet", job.scratch / "loss-curve.png"
     history.write(table)
     steps, losses = zip(*history.series("loss"), strict=True)
@@ -53,7 +53,7 @@ def publish_metrics(job: Job, history: History, measure: Measure) -> str:
     job.store.put_file(f"runs/{job.run}/artifacts/{picture.name}", picture)
     name = f"runs/{job.run}/{table.name}"
     job.store.put_file(name, table)
-    return str(job.store.get_file(name))
+    return f"{job.store.url}/{name}"
 
 
 def training_result(

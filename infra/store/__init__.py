@@ -21,3 +21,9 @@ def open_store(url: str) -> Store:
             mend="Set SLIPWAY_STORE to a folder or to s3://BUCKET/PREFIX.",
         )
     return FolderStore(Path(url).expanduser())
+
+
+def local_file(place: str) -> Path:
+    """The file at a place in a store (its URL, a slash, a name): where it lies, or this machine's copy of it."""
+    folder, _, name = place.rpartition("/")
+    return open_store(folder).get_file(name)

@@ -37,19 +37,27 @@ class Thing:
         if known_sha256(path) != expected and self.store.forget(f"{self.prefix}/{name}"):  # a copy: the original may be whole
             path = self._local(name)
         if (actual := known_sha256(path)) != expected:
-            place = f"{self.store.url}/{self.prefix}"
             raise DamagedError(
                 f"damaged: its sha256 is {actual[:12]}, its manifest says {expected[:12]}",
-                where=f"{place}/{name}",
-                mend=f"Put the file back from a copy, or remove the folder {place} and run again to make it anew.",
+                where=self.place(name),
+                mend=f"Put the file back from a copy, or remove the folder {self.place()} and run again to make it anew.",
             )
         return path
 
-    def folder(self, *names: str) -> Path:
-        """The local folder with these files of the thing, or with every one, each checked."""
-        paths = {name: self.path(name) for name in names or self.files}
+    def folder(self, *names: str, checked: bool = True) -> Path:
+        """The local folder with these files of the thing, or with every one and its manifest.
+
+        checked: by their sha256. Whoever loads the files and checks them itself may leave it out.
+        """
+        paths = {name: self.path(name) if checked else self._local(name) for name in names or self.files}
+        if not names:
+            self.store.get_file(f"{self.prefix}/{MANIFEST}")
         name, path = next(iter(paths.items()))
         return path.parents[len(Path(name).parts) - 1]
+
+    def place(self, name: str = "") -> str:
+        """Of the thing or of one of its files: a path in a folder, or an s3:// address. `infra.store.local_file` reads it."""
+        return f"{self.store.url}/{self.prefix}/{name}".rstrip("/")
 
     def check(self) -> None:
         """Raises DamagedError unless every file is what the manifest says."""
@@ -66,7 +74,7 @@ class Thing:
             raise DamagedError(
                 "missing, though its manifest names it",
                 where=error.where,
-                mend=f"Put it back from a copy, or remove the folder {self.store.url}/{self.prefix} and run again to make it anew.",
+                mend=f"Put it back from a copy, or remove the folder {self.place()} and run again to make it anew.",
             ) from None
 
 

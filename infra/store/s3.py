@@ -75,18 +75,18 @@ class S3Store:
         sha256 = known_sha256(path)
         with self._errors(name):
             etag = s3_files.upload(self._client, self.bucket, self._key(name), path, {"sha256": sha256})
-            self._cache.keep(self._id, name, etag, sha256, path)
+            self._cache.keep(self._id, self._key(name), etag, sha256, path)
 
     def get_file(self, name: str, *, sha256: str = "") -> Path:
         key = self._key(name)
         with self._errors(name):
-            if sha256 and (path := self._cache.find(self._id, name, sha256=sha256)):
+            if sha256 and (path := self._cache.find(self._id, key, sha256=sha256)):
                 return path
             found = repeat(lambda: self._client.head_object(Bucket=self.bucket, Key=key))
             etag, size = found["ETag"], found["ContentLength"]
-            return self._cache.find(self._id, name, version=etag) or self._cache.fetch(
+            return self._cache.find(self._id, key, version=etag) or self._cache.fetch(
                 self._id,
-                name,
+                key,
                 etag,
                 size,
                 found["Metadata"].get("sha256", ""),
@@ -94,7 +94,8 @@ class S3Store:
             )
 
     def forget(self, name: str) -> bool:
-        return self._cache.drop(self._id, checked_name(name))
+        with self._errors(name):
+            return self._cache.drop(self._id, self._key(name))
 
     def exists(self, name: str) -> bool:
         with self._errors(name):
@@ -117,7 +118,7 @@ class S3Store:
     def delete(self, name: str) -> None:
         with self._errors(name):
             repeat(lambda: self._client.delete_object(Bucket=self.bucket, Key=self._key(name)))
-            self._cache.drop(self._id, name)
+            self._cache.drop(self._id, self._key(name))
 
     def uri(self, name: str) -> str:
         return f"{self.url}/{name}".rstrip("/")
@@ -153,14 +154,9 @@ class S3Store:
         return f"{self.prefix}/" if self.prefix else ""
 
     @property
-    def _note(self) -> Path:
-        """Of what the probe found, for all stores in this bucket."""
-        return self._cache.note(f"{self.bucket}-{_short(str(self._client.meta.endpoint_url))}", "probe")
-
-    @property
     def _id(self) -> str:
-        """The cache's name for this store: readable, and another one at another endpoint."""
-        return f"{self.bucket}-{_short(f'{self._client.meta.endpoint_url}|{self.prefix}')}"
+        """The cache's name for this bucket: readable, and another one at another endpoint."""
+        return f"{self.bucket}-{hashlib.sha256(self._client.meta.endpoint_url.encode()).hexdigest()[:12]}"
 
     def _key(self, name: str) -> str:
         return self._root + checked_name(name)
@@ -203,7 +199,7 @@ class S3Store:
         return True
 
     def _check_conditional(self) -> None:
-        if fault := remembered_fault(self._note, self._find_fault):
+        if fault := remembered_fault(self._cache.note(self._id, "probe"), self._find_fault):
             raise StoreError(
                 f"{fault}: leases and the ledger cannot be kept there",
                 where=self.url,
@@ -247,7 +243,3 @@ class _Puts:
             if told(error)[0] in {400, 501}:
                 raise NotImplementedError(f"conditional put ({header})") from None
             raise
-
-
-def _short(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()[:12]

@@ -18,7 +18,11 @@ FILE = "target.json"
 
 @dataclass(frozen=True)
 class Release:
-    """A version that serves, or served. model: `models:/NAME/3`; package: its content version; golden: answers it has to give."""
+    """A version that serves, or served.
+
+    model: `models:/NAME/3`; package: its content version; folder: where it lies in the store, a path or an s3:// address;
+    golden: answers it has to give.
+    """
 
     model: str
     name: str

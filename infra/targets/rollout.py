@@ -15,8 +15,8 @@ from typing import Any, Final
 from infra.ledger import Ledger
 from infra.processes import answers
 from infra.settings import Settings
+from infra.store import open_store
 from infra.store.errors import DamagedError, SlipwayError
-from infra.store.folder import FolderStore
 from infra.store.lease import Lease
 from infra.store.liveness import is_alive
 from infra.store.manifest import find
@@ -93,10 +93,10 @@ class Rollouts:
         try:
             with self._timed("check"):
                 self.observe(f"checking package {rollout.release.package}")
-                check_package(rollout.release)
+                folder = check_package(rollout.release)
             known = self._ensure_proxy(known)
             known = self._save(replace(known, rollout=rollout, stopped=False))
-            known = self._start(known, rollout)
+            known = self._start(known, rollout, folder)
             held.check()
         except BaseException as error:
             self._take_back(known, rollout, error)
@@ -108,12 +108,14 @@ class Rollouts:
         self.processes.note(rollout.action, rollout=rollout.id, **rollout.release.brief(), seconds=seconds, cut=cut)
         return Rolled(self.name, str(known.url), rollout.action, rollout.release, previous, True, seconds, cut)
 
-    def _start(self, known: Record, rollout: Rollout) -> Record:
-        """The new server beside the old one, and all that it has to pass."""
+    def _start(self, known: Record, rollout: Rollout, folder: Path) -> Record:
+        """The new server beside the old one, and all that it has to pass. folder: where its package lies on this machine."""
         release, deadline = rollout.release, time.monotonic() + self.limits.start_seconds
         with self._timed("start"):
             self.observe(f"starting {release.model} beside what serves now")
-            port, process = self.processes.start_server(rollout.slot, release, self.limits.drain_seconds)
+            port, process = self.processes.start_server(
+                rollout.slot, replace(release, folder=str(folder)), self.limits.drain_seconds
+            )
             known = self._save(known.with_server(rollout.slot, Server(rollout.id, port, process, rollout.started)))
             wait_until_ready(process, port, self.processes.log(rollout.slot), deadline)
             check_version(port, release)
@@ -243,19 +245,22 @@ class Rollouts:
         self._clock[part] = time.monotonic() - began
 
 
-def check_package(release: Release) -> None:
-    """Raises DamagedError unless the folder holds this very package, every file as its manifest says."""
-    folder = Path(release.folder)
-    package = find(FolderStore(folder.parent), folder.name)
+def check_package(release: Release) -> Path:
+    """The local folder of the package, fetched where the store is in a bucket.
+
+    Raises DamagedError unless it is this very package, every file as its manifest says.
+    """
+    store, _, name = release.folder.rpartition("/")
+    package = find(open_store(store), name)
     if package is None or package.version != release.package:
         raise DamagedError(
             f"package {release.package} is not there any more"
             if package is None
             else f"another package is there: {package.version}",
-            where=str(folder),
+            where=release.folder,
             mend="Put the folder back from a copy of the store, or deploy another version.",
         )
-    package.check()
+    return package.folder()
 
 
 def _now() -> str:

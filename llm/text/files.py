@@ -13,6 +13,7 @@ from infra.store.errors import DamagedError, InputError
 from llm.text.sentencepiece import read_model, to_tokenizer
 
 FILE, CONFIG = "tokenizer.json", "tokenizer_config.json"
+TOKENIZER_FILES = (FILE, CONFIG)  # what a tokenizer of ours is read from
 _GPT2: Final = (("vocab.json", "merges.txt"), ("encoder.json", "vocab.bpe"))
 _MODELS: Final = ("tokenizer.model", "*.model", "tokenizer.model*")
 _GPT2_CLASSES: Final = {None, "GPT2Tokenizer", "GPT2TokenizerFast"}

@@ -18,6 +18,7 @@ from llm.events import Observer, Sampled
 from llm.models.build import new_model
 from llm.models.config import CausalConfig
 from llm.serving.sampling import continue_text
+from llm.text.files import TOKENIZER_FILES
 from llm.text.tokenizer import Tokenizer
 from llm.training.config import TrainingConfig
 from llm.training.history import History
@@ -54,7 +55,7 @@ def pretrain(job: PretrainJob, observe: Observer, topology: Topology = ALONE) ->
     store = open_store(job.store_url)
     job.numerics.apply(topology.world)
     tokens = load(store, job.tokens)
-    tokenizer = Tokenizer.load(tokens.path("tokenizer.json").parent)
+    tokenizer = Tokenizer.load(tokens.folder(*TOKENIZER_FILES))
     device = torch.device(job.numerics.device)
     model = new_model(job.model)
     model.initialise(job.training.seed)
