@@ -6,7 +6,7 @@ from flows.lineage.checked import Checked, Looking
 from flows.lineage.graph import Node
 from flows.models import PACKAGE_FILES
 from llm.data.provenance import look_again
-from llm.data.sources import source_version
+from llm.data.reading.inspect import source_version
 
 
 def check_source(looking: Looking, node: Node, checked: Checked) -> None:
@@ -24,14 +24,15 @@ def check_source(looking: Looking, node: Node, checked: Checked) -> None:
         checked.expect(version == node.hash, f"{node.id}: the files that the corpus names make the version {version}.")
     else:
         checked.notes.append("the list of its files stands in the manifest alone: no hash covers it")
-    place = str(node.facts.get("path") or "")
+    place = node.facts.get("path") or ""
     if kind != "stdlib" and not place:
         checked.notes.append("where it was read from is not on record, so it was not read again")
         return
     found = look_again(kind, place, hashes)
     checked.files, checked.bytes = sum(state != "missing" for state in found.states.values()), found.bytes
     if found.why_not:
-        checked.notes.append(f"{place or 'the standard library'} cannot be read again: {found.why_not}")
+        where = place if isinstance(place, str) else ", ".join(place.values())
+        checked.notes.append(f"{where or 'the standard library'} cannot be read again: {found.why_not}")
     elif found.interpreter != interpreter:
         checked.notes.append(f"it was read with {interpreter}, this is {found.interpreter}")
     for state, words in (("changed", "changed since they were read"), ("missing", "are not there any more")):

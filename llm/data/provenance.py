@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from infra.store.errors import SlipwayError
-from infra.store.manifest import sha256
 from llm.data import stdlib
-from llm.data.sources import source_files
+from llm.data.config import PYTHON_STDLIB
+from llm.data.reading.inspect import inspect
 
 State = Literal["same", "changed", "missing"]
 
@@ -25,31 +25,29 @@ class Found:
     why_not: str = ""
 
 
-def look_again(kind: str, path: str, hashes: Mapping[str, str]) -> Found:
+def look_again(kind: str, path: str | Mapping[str, str], hashes: Mapping[str, str]) -> Found:
     """Reads the files of these names (with the sha256 they had) at the source once more.
 
-    kind: `stdlib`, for which no path is read, `file` or `folder`. Raises nothing: a source may have gone its way.
+    kind: as `llm.data.reading.found.Kind` has it; of `stdlib` no path is read, of a mixture the path of each source by its name.
+    Raises nothing: a source may have gone its way.
     """
     try:
         if kind == "stdlib":
-            now = {file.name: (file.sha256, file.bytes) for file in stdlib.files() if file.name in hashes}
-            return Found(_states(hashes, now), _bytes(now), stdlib.interpreter())
-        places = source_files(path)
-        now = {name: (sha256(places[name]), places[name].stat().st_size) for name in hashes if name in places}
-        return Found(_states(hashes, now), _bytes(now))
+            return _compared_with(hashes, {file.name: (file.sha256, file.bytes) for file in stdlib.files()}, stdlib.interpreter())
+        if isinstance(path, str):
+            return _compared_with(hashes, {file.name: (file.sha256, file.bytes) for file in inspect(path).files})
+        each = {name: inspect(where or PYTHON_STDLIB) for name, where in path.items()}
+        now = {f"{name}/{file.name}": (file.sha256, file.bytes) for name, one in each.items() for file in one.files}
+        return _compared_with(hashes, now, next((one.interpreter for one in each.values() if one.interpreter), ""))
     except SlipwayError as error:
         return Found(why_not=error.what)
     except OSError as error:
         return Found(why_not=f"cannot be read ({error.strerror})")
 
 
-def _states(hashes: Mapping[str, str], now: Mapping[str, tuple[str, int]]) -> dict[str, State]:
-    return {name: "missing" if name not in now else _compared(known, now[name][0]) for name, known in hashes.items()}
-
-
-def _compared(known: str, actual: str) -> State:
-    return "same" if actual == known else "changed"
-
-
-def _bytes(now: Mapping[str, tuple[str, int]]) -> int:
-    return sum(size for _, size in now.values())
+def _compared_with(hashes: Mapping[str, str], now: Mapping[str, tuple[str, int]], interpreter: str = "") -> Found:
+    """now: sha256 and bytes of every file that is there."""
+    states: dict[str, State] = {
+        name: "missing" if name not in now else "same" if now[name][0] == known else "changed" for name, known in hashes.items()
+    }
+    return Found(states, sum(now[name][1] for name in hashes if name in now), interpreter)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Final, Literal
 
+from infra.store.fingerprint import RUNTIME
 from llm.config import Bounds
 
 _Share = Annotated[float, Bounds(ge=0, le=1)]
@@ -164,7 +165,7 @@ class CleaningConfig:
     """Which repetitions are left out: near ones too, the exact ones alone, or none."""
     similarity: Annotated[float, Bounds(gt=0, le=1)] = 0.7
     """Jaccard similarity of the words' 5-grams from which two documents are near duplicates."""
-    evaluation_sets: tuple[str, ...] = ()
+    evaluation_sets: Annotated[tuple[str, ...], RUNTIME] = ()
     """Sources of the questions that the model will be tested on: documents that hold one of them are left out."""
     contamination_words: Annotated[int, Bounds(ge=4)] = 13
     """Words in a row that a document may not share with an evaluation set (Brown et al. 2020: 13)."""

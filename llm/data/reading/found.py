@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from infra.store.fingerprint import fingerprint
 
-Kind = Literal["stdlib", "file", "folder", "s3", "hub"]
+Kind = Literal["stdlib", "file", "folder", "s3", "hub", "mixture"]
 
 
 @dataclass(frozen=True)
