@@ -104,7 +104,7 @@ class MixWriter:
         if not name:
             raise InputError(
                 f"a document of {path} belongs to none of the sources that have a weight",
-                where="data.weights",
+                where="data.sources",
                 mend=f"Give every source a weight; known are {', '.join(self._sources)}.",
             )
         return self._sources.index(name)

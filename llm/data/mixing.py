@@ -12,7 +12,7 @@ Total = Literal["keep", "once"]
 """keep: as many tokens as there are, so that a heavy source is repeated. once: as many as can be had without repeating any."""
 MAX_TIMES: Final = 4.0
 """Repeated text is worth nearly as much as new text up to four epochs, and less and less after that (Muennighoff et al., 2023)."""
-_WHERE: Final = "data.weights"
+_WHERE: Final = "data.sources"
 
 
 @dataclass(frozen=True)
