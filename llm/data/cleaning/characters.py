@@ -57,6 +57,11 @@ class Counts:
         return any(self._counts[Kind.RETURN : Kind.SURROGATE])
 
     @property
+    def only_line_ends(self) -> bool:
+        """Whether these are no others than the line ends of other systems."""
+        return self._counts[Kind.RETURN] > 0 and not any(self._counts[Kind.CONTROL : Kind.SURROGATE])
+
+    @property
     def is_blank(self) -> bool:
         """Whether there is nothing to be seen."""
         return not any(self._counts[kind] for kind in (Kind.LETTER, Kind.DIGIT, Kind.SYMBOL, Kind.SURROGATE))

@@ -32,7 +32,7 @@ class QualityRules:
     """Mean length of a word in characters (Gopher: 3)."""
     max_mean_word: Annotated[float, Bounds(ge=0)] = 40.0
     """Mean length of a word in characters (Gopher: 10); what exceeds it is hardly language."""
-    max_symbols: _Share = 0.6
+    max_symbols: _Share = 0.7
     """Characters other than letters, digits, marks and white space. More are `symbol-noise`."""
     max_symbol_ratio: Annotated[float, Bounds(ge=0)] = 1.0
     """Number signs for each word, and likewise ellipses (Gopher: 0.1). More are `symbol-noise`."""
@@ -40,12 +40,12 @@ class QualityRules:
     """Lines that begin with a bullet (Gopher: 0.9). 1 is without a limit."""
     max_ellipsis_lines: _Share = 1.0
     """Lines that end in an ellipsis (Gopher: 0.3)."""
-    min_lettered_words: _Share = 0.2
+    min_lettered_words: _Share = 0.1
     """Words with a letter in them (Gopher: 0.8)."""
     min_stop_words: Annotated[int, Bounds(ge=0)] = 0
     """How many of the, be, to, of, and, that, have, with must occur (Gopher: 2). English alone has them."""
 
-    repetition_words: Annotated[int, Bounds(ge=0)] = 20
+    repetition_words: Annotated[int, Bounds(ge=0)] = 30
     """Documents of fewer words are not judged by the rules of repetition: a short refrain repeats itself (published: 0)."""
     max_duplicate_lines: _Share = 0.7
     """Lines that repeat an earlier one (Gopher: 0.3)."""
@@ -55,11 +55,11 @@ class QualityRules:
     """Paragraphs that repeat an earlier one (Gopher: 0.3)."""
     max_duplicate_paragraph_characters: _Share = 0.7
     """Characters in such paragraphs (Gopher: 0.2)."""
-    max_top_2_gram: _Share = 0.4
+    max_top_2_gram: _Share = 0.5
     """Characters in the commonest pair of words, all its places together (Gopher: 0.2)."""
-    max_top_3_gram: _Share = 0.4
+    max_top_3_gram: _Share = 0.5
     """Likewise of three words (Gopher: 0.18)."""
-    max_top_4_gram: _Share = 0.4
+    max_top_4_gram: _Share = 0.5
     """Likewise of four words (Gopher: 0.16)."""
     max_duplicate_5_grams: _Share = 0.6
     """Characters in runs of five words that occurred before in the document (Gopher: 0.15)."""
@@ -80,8 +80,8 @@ class QualityRules:
     """Sentences of a document (C4: 5)."""
     curly_brackets: bool = True
     """Whether a document may hold a curly bracket (C4: false). Code does."""
-    lorem_ipsum: bool = False
-    """Whether a document may hold the filler text of that name (C4: false)."""
+    lorem_ipsum: bool = True
+    """Whether a document may hold the filler text of that name (C4: false). One that is nothing else is boilerplate in any case."""
 
     min_punctuated_lines: _Share = 0.0
     """Lines that end in punctuation (FineWeb: 0.12)."""

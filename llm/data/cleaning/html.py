@@ -25,9 +25,12 @@ _INLINE: Final = frozenset((
 ))
 # Between angle brackets these may also be the names of things: <body>, <input>. They count where they have attributes or an end.
 _AMBIGUOUS: Final = frozenset((
-    "a", "b", "base", "body", "button", "cite", "code", "data", "frame", "frameset", "head", "html", "i", "input", "label",
-    "link", "map", "meta", "meter", "noscript", "object", "output", "picture", "progress", "q", "s", "script", "select", "slot",
-    "style", "svg", "template", "textarea", "time", "title", "u", "var",
+    "a", "address", "area", "article", "audio", "b", "base", "big", "body", "button", "canvas", "caption", "center", "cite",
+    "code", "col", "data", "details", "dialog", "em", "fieldset", "figure", "font", "footer", "form", "frame", "frameset",
+    "head", "header", "html", "i", "input", "label", "legend", "link", "main", "map", "mark", "menu", "meta", "meter", "nav",
+    "noscript", "object", "option", "output", "param", "picture", "progress", "q", "s", "script", "section", "select", "slot",
+    "small", "source", "strong", "style", "summary", "svg", "table", "template", "textarea", "time", "title", "track", "u",
+    "var", "video",
 ))
 # fmt: on
 _NAMES: Final = _BLOCKS | _INLINE | _AMBIGUOUS
@@ -45,8 +48,14 @@ _ABOUT: Final = re.compile(r"\b(?:x?html\d?|xml|sgml|markup|unescape|character r
 _PAGE: Final = re.compile(
     r"\s*(?:<\?xml[^>]*>\s*)?(?:<!--.*?-->\s*)*<(?:!doctype\s+html|html|head|body)\b", re.IGNORECASE | re.DOTALL
 )
-_FENCED: Final = re.compile(r"^(```+|~~~+).*?^\1", re.DOTALL | re.MULTILINE)
-_CODE_LINE: Final = re.compile(r"[;{}(\[,:=]$|^(?:>>>|\.\.\.|#include|import |from |def |class |return\b|if \(|for \(|//|/\*)")
+_FENCED: Final = re.compile(r"^(```+|~~~+).*?^\1|`[^`\n]+`", re.DOTALL | re.MULTILINE)  # code in Markdown
+_CODE_LINE: Final = re.compile(
+    r"""[;{}(\[:=\\]$ | [)\]}'"],?$ | \ [=!+]=?\  | \w\(\) | \w\.\w+\( | -> | => | :: | && | \|\|
+    | ^(?:>>>|\.\.\.|\#include|import\ |from\ |def\ |class\ |return\b|if\ \(|for\ \(|//|/\*|@\w+|\$\ )""",
+    re.VERBOSE,
+)
+_CODE: Final = 0.5  # of the lines outside of markup and fences: program text has 0.57 and more, prose with code in it 0.4 and less
+_FEWEST_LINES = 4
 _GONE, _END = "\ufdd0", "\ufdd1"  # where something was taken out, and where a block began or ended; no text holds these
 _TAKEN: Final = re.compile(f"[ \t]*{_GONE}[ \t{_GONE}]*")
 _ENDS: Final = re.compile(f"[ \t\n]*{_END}[ \t\n{_END}]*")
@@ -87,10 +96,10 @@ def find_html(text: str) -> list[Finding]:
 
 
 def _tokens(text: str) -> list[re.Match[str]]:
-    """Tags of HTML's own names, comments and entities, but for those in quotation marks or in fenced code."""
+    """Tags of HTML's own names, comments and entities, but for those in quotation marks or in Markdown's code."""
     if "<" not in text and "&" not in text:
         return []
-    fences = [found.span() for found in _FENCED.finditer(text)] if "```" in text or "~~~" in text else []
+    fences = [found.span() for found in _FENCED.finditer(text)] if "`" in text or "~~~" in text else []
     return [
         token
         for token in _MARKUP.finditer(text)
@@ -111,11 +120,13 @@ def _is_markup(text: str, tokens: list[re.Match[str]]) -> bool:
     sure = [token for token in tokens if _is_sure(token, ends)]
     if not sure:
         return False
-    if _ABOUT.search(_MARKUP.sub(" ", text)):
+    outside = _MARKUP.sub(" ", _FENCED.sub("", text) if "`" in text or "~~~" in text else text)
+    lines = [line for line in map(str.strip, outside.split("\n")) if line]
+    if len(lines) >= _FEWEST_LINES and sum(1 for line in lines if _CODE_LINE.search(line)) > _CODE * len(lines):
+        return False
+    if _ABOUT.search(outside):
         return sum(1 for token in sure if token["end"] and token["name"].lower() in _BLOCKS) >= 2
-    outside = [line for line in map(str.strip, _MARKUP.sub(" ", text).split("\n")) if line]
-    code = sum(1 for line in outside if _CODE_LINE.search(line))
-    return code < 4 or code < 0.3 * len(outside)
+    return True
 
 
 def _is_sure(token: re.Match[str], ends: set[str]) -> bool:

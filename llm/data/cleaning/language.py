@@ -9,13 +9,22 @@ from typing import Final
 import numpy as np
 from py3langid.langid import MODEL_FILE, LanguageIdentifier
 
-_ASKED, _FIRST_ASKED = 1000, 300  # characters; most texts are plainly in their language after the first hundreds
+_ASKED, _FIRST_ASKED = 1000, 200  # characters; most texts are plainly in their language after the first hundreds
 _PLAIN: Final = 0.9  # probability after _FIRST_ASKED at which nobody asks on
 _CLEAR: Final = 0.4  # probability of another language, and at most _UNLIKELY of those that are kept: measured in docs/cleaning.md
 _UNLIKELY: Final = 0.01
+_CLEAR_OF_RARE: Final = 0.9  # names and places alone look like Aragonese or Ligurian
 _MONOLINGUAL: Final = 0.9
 _FEWEST_TEXTS: Final = 3
 
+# fmt: off
+_COMMON: Final = frozenset((
+    "af", "am", "ar", "az", "be", "bg", "bn", "bs", "ca", "cs", "cy", "da", "de", "el", "en", "es", "et", "eu", "fa", "fi", "fr", "ga",
+    "gl", "gu", "he", "hi", "hr", "hu", "hy", "id", "is", "it", "ja", "ka", "kk", "km", "kn", "ko", "ky", "lo", "lt", "lv", "mk", "ml",
+    "mn", "mr", "ms", "my", "ne", "nl", "no", "pa", "pl", "ps", "pt", "ro", "ru", "si", "sk", "sl", "so", "sq", "sr", "sv", "sw", "ta",
+    "te", "th", "tl", "tr", "uk", "ur", "uz", "vi", "zh",
+))
+# fmt: on
 _NO_LANGUAGE: Final = "zxx"  # py3langid's word for numbers and code
 _ALIASES: Final = {
     "pcm": "en",
@@ -56,7 +65,8 @@ def other_language(text: str, kept: Collection[str]) -> str:
     if len(head) > _FIRST_ASKED and _likely(probabilities, kept) < _PLAIN:
         probabilities = _probabilities(head)
     best, likely = _best(probabilities), _likely(probabilities, kept)
-    return best if likely < _UNLIKELY and best != _NO_LANGUAGE and probabilities[best] >= _CLEAR else ""
+    clear = _CLEAR if best in _COMMON else _CLEAR_OF_RARE
+    return best if likely < _UNLIKELY and best != _NO_LANGUAGE and probabilities[best] >= clear else ""
 
 
 def main_language(texts: Iterable[str]) -> str:

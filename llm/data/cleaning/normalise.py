@@ -5,6 +5,8 @@ import unicodedata
 from collections.abc import Iterator
 from typing import Final
 
+import ftfy
+
 from llm.data.cleaning.characters import BIDI, CONTROLS, JOINERS, ZERO_WIDTH, Counts
 from llm.data.rows import Finding
 
@@ -23,7 +25,9 @@ _TAKEN_OUT: Final = re.compile(
 )
 _KINDS: Final = {"control": "control-char", "zero": "zero-width", "joiner": "zero-width", "bidi": "bidi-override"}
 _FIRST_JOINED: Final = "\u0600"  # Arabic and the scripts of India spell with joiners, and emoji are put together with them
-_CONTROL_LINE_ENDS: Final = re.compile("[\x0b\x85]")
+_VERTICAL_TAB: Final = "\x0b"
+_C1: Final = {chr(code): bytes([code]).decode("cp1252", "ignore") for code in range(0x80, 0xA0)}
+"""What Windows has in the place of these controls: quotation marks, dashes, an ellipsis. Nobody writes the controls themselves."""
 
 # Mojibake stands in runs of two and more characters beyond ASCII, or is à, whose second half became a space. Typographic quotes and
 # dashes side by side are no such run. Asking ftfy costs 200 ns a character.
@@ -38,13 +42,15 @@ def normalise(text: str, counts: Counts) -> tuple[str, list[Finding]]:
     if text.isascii() and not counts.to_repair:
         return text, []
     findings: list[Finding] = []
-    if counts.to_repair:
+    if counts.to_repair and not counts.only_line_ends:
         findings += [Finding(kind, found.start(), found.end()) for kind, found in _taken_out(text)]
-    findings += _mojibake(text)
-    findings.sort(key=lambda finding: finding.start)
-    if any(finding.kind == "mojibake" for finding in findings):
+    if broken := list(_mojibake(text)):
+        findings = [one for one in findings if not any(each.start <= one.start < each.end for each in broken)]
+        findings = sorted(findings + broken, key=lambda finding: finding.start)
         text = "\n".join(map(_mended, text.split("\n")))
-    if counts.to_repair:
+    if counts.only_line_ends:
+        text = text.replace("\r\n", "\n").replace("\r", "\n").replace("\u2028", "\n").replace("\u2029", "\n")
+    elif counts.to_repair:
         text = _TAKEN_OUT.sub(_instead, text)
     if not unicodedata.is_normalized("NFC", text):
         text = unicodedata.normalize("NFC", text)
@@ -59,8 +65,10 @@ def _taken_out(text: str) -> Iterator[tuple[str, re.Match[str]]]:
 
 
 def _instead(found: re.Match[str]) -> str:
-    if found.lastgroup == "line" or (found.lastgroup == "control" and _CONTROL_LINE_ENDS.search(found[0])):
+    if found.lastgroup == "line":
         return "\n"
+    if found.lastgroup == "control":
+        return "\n" if found[0] == _VERTICAL_TAB else "".join(_C1.get(character, "") for character in found[0])
     return found[0] if found.lastgroup == "joiner" and _joins(found.string, found.start()) else ""
 
 
@@ -83,8 +91,6 @@ def _mojibake(text: str) -> Iterator[Finding]:
 def _mended(line: str) -> str:
     if line.isascii() or not _SUSPECT.search(line) or not _LATIN_LEAD.search(line):
         return line
-    import ftfy  # a second, and most texts need none of it
-
     return str(ftfy.fix_encoding(line))
 
 

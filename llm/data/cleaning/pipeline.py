@@ -59,7 +59,8 @@ class Cleaner:
         changed, findings = self._repaired(text, counts)
         if not changed.strip():
             return Cleaned(changed, "empty", "nothing is left without markup", tuple(findings))
-        split = Split(changed, self._vocabulary, counts if changed is text else None)
+        same = not findings and not self.config.quality.c4_lines  # but for line ends, which the counts of characters do not touch
+        split = Split(changed, self._vocabulary, counts if same else None)
         if verdict := self._verdict(split):
             return Cleaned(changed, verdict.reason, verdict.detail, tuple(findings))
         findings += self._found(text, changed)

@@ -51,24 +51,29 @@ def repeated(parts: Sequence[str]) -> tuple[int, int]:
 
 def _top(split: Split, rules: QualityRules) -> Verdict | None:
     for n, most in ((2, rules.max_top_2_gram), (3, rules.max_top_3_gram), (4, rules.max_top_4_gram)):
-        share = top_characters(split.ngrams(n), split.lengths, n) / len(split.text)
-        if share > most:
-            return _verdict(f"max_top_{n}_gram", share, most)
+        characters = top_characters(split.ngrams(n), split.lengths, n, above=most * len(split.text))
+        if characters > most * len(split.text):
+            return _verdict(f"max_top_{n}_gram", characters / len(split.text), most)
     return None
 
 
-def top_characters(hashes: NDArray[np.uint64], lengths: NDArray[np.int64], n: int) -> int:
-    """Characters in all places of the n-gram that occurs most often, the spaces in it with them; 0 where none occurs twice."""
-    if len(hashes) < 2:
+def top_characters(hashes: NDArray[np.uint64], lengths: NDArray[np.int64], n: int, *, above: float = 0) -> int:
+    """Characters in all places of the n-gram that occurs most often, the spaces in it with them; of several the first counts.
+
+    0 where none occurs twice, or none often enough to come to more than `above` characters, however long its words.
+    """
+    if not len(hashes):
+        return 0
+    longest = n * int(lengths.max()) + n - 1
+    fewest = max(2, int(above / longest) + 1)
+    if len(hashes) < fewest:
         return 0
     ordered = np.sort(hashes)
-    ends = np.flatnonzero(ordered[1:] != ordered[:-1])
-    runs = np.diff(ends, prepend=-1, append=len(ordered) - 1)
-    most = int(runs.max())
-    if most < 2:
+    if not (ordered[fewest - 1 :] == ordered[: len(ordered) - fewest + 1]).any():
         return 0
-    commonest = ordered[np.append(ends, len(ordered) - 1)[runs == most]]
-    first = int(np.isin(hashes, commonest).argmax())  # of several that occur as often, the first
+    values, counts = np.unique_counts(hashes)
+    most = int(counts.max())
+    first = int(np.isin(hashes, values[counts == most]).argmax())
     return most * (int(lengths[first : first + n].sum()) + n - 1)
 
 

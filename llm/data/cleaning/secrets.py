@@ -29,7 +29,7 @@ _NAMED: Final = re.compile(
     (?P<value>[A-Za-z0-9+/_.=~-]{16,})(?![A-Za-z0-9])""",
     re.VERBOSE | re.IGNORECASE,
 )
-_WRITTEN: Final = re.compile(r"[a-z]{9,}|\.[a-z]+\.")
+_WRITTEN: Final = re.compile(r"[a-z]{9,}|\.[a-z]+\.|^[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)+$")  # names of things in code
 SHORTEST_KEY: Final = 16
 _ENTROPY_OF_ONE_DIGIT = 3.6
 _ENTROPY = 3.0  # bits a character; words and names written together come to less, hexadecimal keys to 3.5 and more

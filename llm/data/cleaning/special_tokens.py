@@ -7,7 +7,7 @@ from typing import Final
 from llm.data.rows import Finding
 
 _SPELT: Final = re.compile(
-    r"<\|[a-z0-9_]{1,40}\|>|</?s>|<(?:bos|eos|pad|start_of_turn|end_of_turn)>|\[/?INST\]|<</?SYS>>|<｜[\w▁]{1,40}｜>", re.IGNORECASE
+    r"<\|[a-zA-Z0-9_]{1,40}\|>|(?<!\w)</?s>|<(?:bos|eos|pad|start_of_turn|end_of_turn)>|\[/?INST\]|<</?SYS>>|<｜[\w▁]{1,40}｜>"
 )
 
 

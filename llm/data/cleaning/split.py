@@ -74,9 +74,9 @@ class Vocabulary(dict[str, int]):
 class Split:
     """A text's words, lines and paragraphs, each made once and only when a rule asks.
 
-    `words` (W) are what stands between spaces; a character of a script without spaces is a word of its own. The arrays are of the
-    N words that have a letter or a digit: `keys` (N,) are their hashes and `lengths` (N,) their characters. `spaced`: whether no character
-    is a word of its own.
+    `words` (W) are what stands between spaces; a character of a script without spaces is a word of its own, and then the text is
+    not `spaced`. The arrays are of the N words that have a letter or a digit: `keys` (N,) are their hashes, `lengths` (N,) their
+    characters.
     """
 
     def __init__(self, text: str, vocabulary: Vocabulary, counts: Counts | None = None) -> None:
