@@ -7,6 +7,7 @@ from infra.validation.own import Own, expectation, gx_expectation
 from infra.validation.report import Judgement, NotJudged, Report, summary
 from infra.validation.suites import DEFAULTS, KINDS, Kind
 from infra.validation.waivers import Waiver
+from infra.validation.written import Subject, document_of, write_report
 
 __all__ = [
     "DEFAULTS",
@@ -17,7 +18,9 @@ __all__ = [
     "NotJudged",
     "Own",
     "Report",
+    "Subject",
     "Waiver",
+    "document_of",
     "drift",
     "excerpt",
     "expectation",
@@ -25,4 +28,5 @@ __all__ = [
     "mask",
     "summary",
     "validate",
+    "write_report",
 ]

@@ -8,13 +8,14 @@ from typing import Any, Final
 
 from infra.store.errors import InputError
 from infra.validation.judging import Asked, answer, between, judge
-from infra.validation.masking import mask
+from infra.validation.masking import excerpt, mask
 from infra.validation.own import Own, load, named_modules
 from infra.validation.report import Judgement, NotJudged, Report
 from infra.validation.suites import MEASURES, Kind, bound_of, measure
 from infra.validation.waivers import Waiver, counting
 
 _EXAMPLES: Final = 3
+_LINE: Final = 80
 _ABOUT_TEXT: Final = ("letter_share", "compressed_share", "control_share", "main_language_share")
 _LEAST_LETTERS: Final = 0.4
 _ON_SAMPLE: Final = {"lettered_share": ("letter_share", "min_letter_share")}
@@ -130,7 +131,9 @@ def _any(number: str, drawn: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _shown(row: Mapping[str, Any]) -> str:
-    return f"{row['id']}: {mask(str(row['preview']))}"
+    """A row in a line: its id, and its text as far as it shows something and is nobody's own."""
+    head, preview = str(row.get("head") or ""), str(row["preview"])
+    return f"{row['id']}: {excerpt(head, _LINE) if head else mask(preview, cut_off=len(preview) >= _LINE)}"
 
 
 def _missing(name: str, numbers: Mapping[str, float]) -> NotJudged | None:

@@ -3,39 +3,36 @@
 import re
 from typing import Final
 
-_EMAIL: Final = re.compile(r"[^\s@<>\"'(),:;]{1,64}@(?:[^\s@<>\"'(),:;]{1,190}\.\w{2,}|[^\s@]*(?=…?$))")
+_EMAIL: Final = re.compile(r"[^\s@<>\"'(),:;]{1,64}@[^\s@<>\"'(),:;]{1,190}\.\w{2,}")
 _STREET: Final = re.compile(
     r"\b\d{1,5}[A-Za-z]?,? (?:[A-Z][\w.'-]*,? ){1,4}?"
     r"(?:Street|St|Avenue|Ave|Road|Rd|Lane|Ln|Drive|Dr|Boulevard|Blvd|Court|Ct|Place|Pl|Way|Square|Sq|Terrace|Circle)\b\.?"
 )
 _IPV6: Final = re.compile(r"(?<![\w:])(?:[0-9A-Fa-f]{0,4}:){3,7}[0-9A-Fa-f]{1,4}(?![\w:])")
 _IBAN: Final = re.compile(r"\b[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,3})?\b")
-_KEY: Final = re.compile(
-    r"(?<![\w/+\-])(?=[\w\-+/=]*\d)(?=[\w\-+/=]*[A-Za-z])[\w\-+/=]{20,}"
-    r"|(?<![\w/+\-])(?=\S*\d)(?=\S*[A-Za-z])[\w\-+/=]{9,}(?=…?$)"
-)
+_KEY: Final = re.compile(r"(?<![\w/+\-])(?=[\w\-+/=]*\d)(?=[\w\-+/=]*[A-Za-z])[\w\-+/=]{20,}")
 _IPV4: Final = re.compile(r"(?<![\d.])\d{1,3}(?:\.\d{1,3}){3}(?![\d.])")
-_DIGITS: Final = re.compile(r"\+?\(?\d(?:[\s().\-/]{0,2}\d){6,}|\d(?:[\s().\-/]{0,2}\d){3,}(?=…?$)")
+_DIGITS: Final = re.compile(r"\+?\(?\d(?:[\s().\-/]{0,2}\d){6,}")
 _PATTERNS: Final = (_EMAIL, _STREET, _IPV6, _IBAN, _KEY, _IPV4, _DIGITS)
+_CUT_OFF: Final = re.compile(r"\S*@\S*$|(?=\S*\d)\S{9,}$|\+?\d(?:[\s().\-/]{0,2}\d){3,}[\s().\-/]*$")
 DOT: Final = "•"
 
 
-def mask(text: str) -> str:
+def mask(text: str, *, cut_off: bool = False) -> str:
     """Each address, number or key that may be somebody's, down to its first character. What is masked keeps its length.
 
-    What stands at the very end may have been cut off half: there, less is enough. Errs on the side of masking: a report is
-    read by many, and kept.
+    cut_off: whether the text ends where somebody cut it: half of such a thing is then masked too. Errs on the side of masking:
+    a report is read by many, and kept.
     """
-    for pattern in _PATTERNS:
+    for pattern in (*_PATTERNS, _CUT_OFF) if cut_off else _PATTERNS:
         text = pattern.sub(lambda found: _dotted(found[0]), text)
     return text
 
 
 def excerpt(text: str, length: int = 160) -> str:
     """The beginning of a text, masked, on one line; control characters as their escapes."""
-    begun = mask(text[: 2 * length])  # what is cut off half would no longer be known for what it is
-    line = repr(begun[:length])[1:-1]
-    return line + "…" * (len(text) > length)
+    begun = mask(text[: 2 * length])[:length]  # masked before it is cut: half of an address is not known for one
+    return repr(begun)[1:-1] + "…" * (len(text) > length)
 
 
 def _dotted(found: str) -> str:

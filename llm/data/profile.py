@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llm.data.corpus import text_digest
-from llm.data.counted import SHARES, Counted
+from llm.data.counted import SHARES, Counted, Example
 from llm.data.documents import Document
 from llm.data.histograms import Histogram, Lengths
 from llm.data.profile_kinds import Answers, Labels
-from llm.data.sampling import Extremes, Row, Sample, preview
+from llm.data.sampling import HEAD, Extremes, Row, Sample, preview
 
 _TELLING = 40  # letters from which a language can be told
 _BLOCK = 1 << 16
@@ -217,12 +217,13 @@ class _Compression:
 
 
 def _shown(counted: Counted) -> list[Row]:
-    """Rejected rows, as examples of the numbers that count them."""
-    return [
-        Row(each.id, each.source, len(each.text.encode()), 0.0, 0.0, preview(each.text) or each.detail, SHARES[each.what])
-        for each in counted.examples
-        if each.what in SHARES
-    ]
+    """Rows that were counted before, as examples of the numbers that count them."""
+    return [_example(each, SHARES[each.what]) for each in counted.examples if each.what in SHARES]
+
+
+def _example(each: Example, number: str) -> Row:
+    size = len(each.text.encode("utf-8", "surrogatepass"))
+    return Row(each.id, each.source, size, 0.0, 0.0, preview(each.text) or each.detail, number, each.text[:HEAD])
 
 
 def _languages(rows: Iterable[Row]) -> Counter[str]:

@@ -14,7 +14,7 @@ _SAMPLED: Final = 1000  # rows of the sample, a quarter of them from each quarte
 _HELD: Final = 4 * _SAMPLED
 _EXAMPLES: Final = 3
 _PREVIEW: Final = 80
-_HEAD: Final = 1000
+HEAD: Final = 1000
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Row:
     def of(cls, document: Document, size: int, letter_share: float, control_share: float, kept_for: str = "") -> Self:
         """size: the text's UTF-8 bytes."""
         text = document.text
-        return cls(document.id, document.source, size, letter_share, control_share, preview(text), kept_for, text[:_HEAD])
+        return cls(document.id, document.source, size, letter_share, control_share, preview(text), kept_for, text[:HEAD])
 
 
 def preview(text: str) -> str:

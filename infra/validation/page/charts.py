@@ -22,13 +22,13 @@ def histogram(now: Mapping[str, Any], before: Mapping[str, Any] | None = None, *
     most = max(count for *_, count in bins)
     total, old_total = sum(count for *_, count in bins), sum(count for *_, count in old) or 1
     scaled = [(start, end, count * total / old_total) for start, end, count in old]
-    top = _nice(max([most, *(count for *_, count in scaled)]))
+    top = _nice(min(max([most, *(count for *_, count in scaled)]), 1.6 * most))  # an earlier peak may be cut off
 
     def x(edge: float) -> float:
         return _LEFT + (_log(edge) - _log(low)) / max(1e-9, _log(high) - _log(low)) * (_WIDTH - _LEFT - _RIGHT)
 
     def y(count: float) -> float:
-        return _HEIGHT - _BOTTOM - count / top * (_HEIGHT - _TOP - _BOTTOM)
+        return _HEIGHT - _BOTTOM - min(1.0, count / top) * (_HEIGHT - _TOP - _BOTTOM)
 
     parts = [f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{escape(words)}">']
     for tick in (0.0, top / 2, top):
