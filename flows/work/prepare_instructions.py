@@ -1,40 +1,44 @@
 """The work of `prepare-instructions`: questions with answers, repetitions out, judged by Great Expectations, split, published."""
 
-from collections import Counter
 from dataclasses import asdict
 
 from flows.pipeline.stage import Job, Outcome
 from flows.stages import Asking
 from flows.work.verdict import show_verdict
-from infra.store.errors import InputError
 from infra.store.manifest import content_version, describe, publish
 from infra.validation import validate
 from llm.data.config import PYTHON_STDLIB
-from llm.data.instruction_sources import Gathered, gather, inspect_instructions
+from llm.data.instruction_sources import gather
 from llm.data.instructions import write_instructions
+from llm.data.kinds.sources import USUAL
 from llm.events import Noted
 
 
 def work(job: Job, settings: Asking) -> Outcome:
-    data, stdlib = settings.data, settings.data.path == PYTHON_STDLIB
-    source = inspect_instructions(data, settings.corpus)
+    data = settings.data
+    gathered = gather(data, settings.corpus, USUAL)
+    found, source = gathered.rows, gathered.source
     job.observe(Noted(source.summary))
-    found = gather(data, settings.corpus)
-    report = validate(found.numbers(), found.sample(), asdict(settings.expectations))
+    report = validate(found.numbers(), found.sample(), asdict(settings.expectations), kind="instruction")
     show_verdict(job, report, "prepare-instructions", "instruct.data.expectations")
-    _tell(job, found)
+    if found.reasons:
+        job.observe(Noted(f"left out: {found.left_out()}"))
     folder = job.scratch / "examples"
-    counted = write_instructions(found.rows, found.splits, folder)
-    if inspect_instructions(data, settings.corpus).version != source.version:
-        raise InputError("changed while it was read", where=data.path, mend="Start again when nobody writes to it.")
+    counted = write_instructions(found.kept, gathered.splits, folder)
+    gathered.check_unchanged(data.path)
+    left_out = {
+        "invalid": len(found.wrong),
+        "duplicates": found.reasons.get("exact-duplicate", 0),
+        "seen": found.reasons.get("contamination", 0),
+    }
     facts = {
         "kind": "instruction",
         "name": data.dataset_name,
         **counted,
-        "split_by": "document, as in pretraining" if stdlib else "question",
-        "invalid": len(found.wrong),
-        "duplicates": found.duplicates,
-        "seen": found.seen,
+        "split_by": "document, as in pretraining" if data.path == PYTHON_STDLIB else "question",
+        "columns": found.columns_found,
+        **left_out,
+        "rejected": dict(found.reasons),
         **source.facts(),
         "validation": report.document(),
     }
@@ -44,20 +48,8 @@ def work(job: Job, settings: Asking) -> Outcome:
     result = {
         "rows": counted["rows"],
         "test_rows": counted["splits"]["test"],
-        "invalid": len(found.wrong),
-        "duplicates": found.duplicates,
-        "seen": found.seen,
+        **left_out,
         "expectations": len(report.rows),
         "source_path": source.path,
     }
     return Outcome({"examples": examples}, result)
-
-
-def _tell(job: Job, found: Gathered) -> None:
-    """Everything that was left out, with its reason."""
-    kinds = Counter(each.kind for each in found.wrong)
-    notes = [f"{count:,} rows with a fault ({kind})" for kind, count in kinds.most_common()]
-    notes += [f"{found.duplicates:,} that repeat an earlier one"] if found.duplicates else []
-    notes += [f"{found.seen:,} held-out answers that also stand in training documents"] if found.seen else []
-    if notes:
-        job.observe(Noted(f"left out: {'; '.join(notes)}"))

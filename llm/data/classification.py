@@ -1,8 +1,7 @@
 """Labelled texts as a dataset: repetitions out, split by text, one Parquet file and a manifest that counts it."""
 
 import hashlib
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -18,62 +17,6 @@ from llm.data.tokens import SPLITS, Split, split_documents
 
 FILE: Final = "examples.parquet"
 _SCHEMA: Final = pa.schema([pa.field(name, pa.string(), nullable=False) for name in ("id", "text", "label", "split")])
-_SHOWN: Final = 3
-_PREVIEW: Final = 80
-
-
-@dataclass(frozen=True)
-class Distinct:
-    """Rows as they may be trained on. `kept`: the first of each text; left out: `empty`, `duplicates` and `conflicts`.
-
-    Two texts are the same but for white space and case. Those of a conflict have two labels, and every row of them is out.
-    """
-
-    kept: tuple[Labelled, ...]
-    empty: tuple[Labelled, ...]
-    duplicates: tuple[Labelled, ...]
-    conflicts: tuple[Labelled, ...]
-
-    def numbers(self) -> dict[str, float]:
-        """What expectations bound, by name."""
-        rows = len(self.kept) + len(self.empty) + len(self.duplicates) + len(self.conflicts)
-        counts = Counter(row.label for row in self.kept)
-        shares = {"empty": self.empty, "duplicate": self.duplicates, "conflict": self.conflicts}
-        return {
-            "rows": rows,
-            "labels": len(counts),
-            "label_rows": min(counts.values(), default=0),
-            **{f"{name}_share": len(found) / max(1, rows) for name, found in shares.items()},
-        }
-
-    def sample(self) -> dict[str, list[str]]:
-        """Rows that show each number, as columns: `id`, `preview` and the number it is `kept_for`."""
-        counts = Counter(row.label for row in self.kept)
-        rarest = min(counts, key=lambda label: counts[label], default="")
-        shown = {
-            "": self.kept[:_SHOWN],
-            "label_rows": [row for row in self.kept if row.label == rarest],
-            "empty_share": self.empty,
-            "duplicate_share": self.duplicates,
-            "conflict_share": self.conflicts,
-        }
-        rows = [(row, name) for name, found in shown.items() for row in found[:_SHOWN]]
-        return {
-            "id": [row.id for row, _ in rows],
-            "preview": [f"{row.label}: {repr(row.text[:_PREVIEW])[1:-1]}" for row, _ in rows],
-            "kept_for": [name for _, name in rows],
-        }
-
-
-def distinct(rows: Iterable[Labelled]) -> Distinct:
-    """Sorts out what would be counted twice, or teach two things at once, before anything is split."""
-    groups: dict[str, list[Labelled]] = {}
-    for row in rows:
-        groups.setdefault(normalised(row.text), []).append(row)
-    empty = tuple(groups.pop("", []))
-    clear = [group for group in groups.values() if len({row.label for row in group}) == 1]
-    conflicts = tuple(row for group in groups.values() if len({row.label for row in group}) > 1 for row in group)
-    return Distinct(tuple(group[0] for group in clear), empty, tuple(row for group in clear for row in group[1:]), conflicts)
 
 
 def split_by_text(rows: Sequence[Labelled], *, validation_share: float, test_share: float) -> tuple[Split, ...]:

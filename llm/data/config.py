@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, ClassVar, Final
+from typing import Annotated, ClassVar, Final, Literal
 
 from infra.store.fingerprint import RUNTIME
 from llm.config import Bounds, out_of_bounds
@@ -169,11 +169,14 @@ class ClassificationData:
     __pydantic_config__: ClassVar[dict[str, object]] = {"use_attribute_docstrings": True, "extra": "forbid"}
 
     path: Annotated[str, RUNTIME] = ""
-    """A .jsonl, .csv or .tsv file, plain or .gz; or python-stdlib: which part of the standard library a docstring belongs to."""
+    """Rows with a text and a label, in the grammar of `data.path`; or python-stdlib: which part of the standard library a
+    docstring belongs to."""
     text_column: str = "text"
-    """The column of the text."""
+    """The column of the text. Left empty, it is found, and said."""
     label_column: str = "label"
-    """The column of the label."""
+    """The column of the label. Left empty, it is found, and said."""
+    on_invalid: Literal["refuse", "drop"] = "refuse"
+    """What to do with a row in which something is wrong: refuse them all, naming the first, or leave the wrong ones out."""
     name: Annotated[str, RUNTIME] = ""
     """The dataset's name: a-z, 0-9 and hyphens. Left empty, it is made from the path."""
     validation_share: Annotated[float, Bounds(gt=0, lt=0.5)] = 0.1

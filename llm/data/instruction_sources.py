@@ -1,91 +1,81 @@
-"""Where instructions come from, a user's file or what every Python carries: looked at first; then gathered and split."""
+"""Where instructions come from, rows of a user's own or what every Python carries: looked at first; then gathered and split."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Final
-
-import numpy as np
+from dataclasses import replace
+from typing import Any, Final
 
 from infra.store.fingerprint import fingerprint
-from llm.data import sources
+from llm.data.cleaning.config import CleaningConfig
 from llm.data.config import PYTHON_STDLIB, DataConfig
 from llm.data.instruction_config import InstructionDataConfig
-from llm.data.instruction_files import Found, Wrong, find_instructions
-from llm.data.instructions import Instruction, distinct, split_by_question
+from llm.data.instructions import Instruction, split_by_question
+from llm.data.kinds.gather import Read, sorted_out
+from llm.data.kinds.instruction import INSTRUCTION, instructions_of
+from llm.data.kinds.result import Rows
+from llm.data.kinds.sources import Gathered, Source
 from llm.data.labelled import stdlib_documents
-from llm.data.sources import SourceVersion
-from llm.data.stdlib_questions import FORMS, ask_about
-from llm.data.tokens import Split, split_documents
+from llm.data.reading import Found, inspect
+from llm.data.rows import Rejected, Row
+from llm.data.stdlib_questions import FORMS, Question, ask_about
+from llm.data.tokens import split_documents
 
-ON_INVALID: Final = "instruct.data.on_invalid"  # the recipe's key
-_SHOWN, _PREVIEW = 3, 80
-
-
-@dataclass(frozen=True)
-class Gathered:
-    """Rows and the split of each, and what was left out: `wrong` rows, repetitions, answers that pretraining had `seen`."""
-
-    rows: list[Instruction]
-    splits: Sequence[Split]
-    wrong: list[Wrong]
-    duplicates: int
-    seen: int
-
-    def numbers(self) -> dict[str, float]:
-        """A value for each of the names that expectations bound; shares are of all rows there were, good or bad."""
-        answers = [len(row.answer.encode()) for row in self.rows] or [0]
-        there = max(1, len(self.rows) + len(self.wrong) + self.duplicates + self.seen)
-        return {
-            "rows": len(self.rows),
-            "invalid_share": len(self.wrong) / there,
-            "empty_answer_share": sum(each.kind == "empty answer" for each in self.wrong) / there,
-            "duplicate_share": self.duplicates / there,
-            "mean_answer_bytes": float(np.mean(answers)),
-            "longest_answer_bytes": max(answers),
-        }
-
-    def sample(self) -> dict[str, list[str]]:
-        """Rows that show each number, as columns: `id`, `preview` and the number it is `kept_for`."""
-        empty = [each for each in self.wrong if each.kind == "empty answer"]
-        longest = sorted(self.rows, key=lambda row: len(row.answer), reverse=True)
-        shown = [
-            *((row.id, _preview(row), "") for row in self.rows[:_SHOWN]),
-            *((row.id, _preview(row), "longest_answer_bytes") for row in longest[:_SHOWN]),
-            *((f"row {each.row}", each.what, "invalid_share") for each in self.wrong[:_SHOWN]),
-            *((f"row {each.row}", each.what, "empty_answer_share") for each in empty[:_SHOWN]),
-        ]
-        return {name: [row[place] for row in shown] for place, name in enumerate(("id", "preview", "kept_for"))}
+ON_INVALID: Final = "instruct.data.on_invalid"
+"""The recipe's key that leaves out the rows in which something is wrong."""
 
 
-def inspect_instructions(data: InstructionDataConfig, corpus: DataConfig) -> SourceVersion:
-    """Reads every row once. Raises InputError for the first that is wrong, unless wrong ones are to be left out."""
+def inspect_instructions(data: InstructionDataConfig, corpus: DataConfig | None = None) -> Found:
+    """Looks at the source and at every row of it. Raises InputError for the first that is wrong, unless those are to be left out.
+
+    The version is one of the content: where a file lies and what it is called do not bear on it.
+    """
     if data.path == PYTHON_STDLIB:
-        found = sources.inspect(PYTHON_STDLIB, corpus)
-        version = fingerprint({"source": found.version, "questions": FORMS})[:16]
-        return replace(found, version=version)
-    read = _checked(data)
-    return SourceVersion("file", read.version, (read.file,), read.summary, path=str(read.path.absolute()))
+        return _stdlib(inspect(PYTHON_STDLIB))
+    source = Source(INSTRUCTION, data.path, instructions_of)
+    return _known(source, source.right_rows(ON_INVALID, data.on_invalid))
 
 
-def gather(data: InstructionDataConfig, corpus: DataConfig) -> Gathered:
-    """All rows that are of use. Those about the standard library are split as its documents in `corpus` are for pretraining."""
+def gather(
+    data: InstructionDataConfig, corpus: DataConfig, cleaning: CleaningConfig | None = None, **given: Any
+) -> Gathered[Instruction]:
+    """All rows that are of use, and the split of each; about the standard library, that of its documents in `corpus`.
+
+    cleaning: as far as it suits instructions, for rows of one's own; given: what the Cleaner takes beside it. Raises InputError for
+    the first wrong row, unless those are to be left out.
+    """
     if data.path == PYTHON_STDLIB:
-        documents = stdlib_documents(corpus)
-        shares = {"validation_share": corpus.validation_share, "test_share": corpus.test_share}
-        asked = ask_about(documents, split_documents(documents, **shares).splits)
-        return Gathered(asked.rows, asked.splits, [], asked.duplicates, asked.seen)
-    read = _checked(data)
-    rows, duplicates = distinct(read.rows)
-    splits = split_by_question(rows, validation_share=data.validation_share, test_share=data.test_share)
-    return Gathered(rows, splits, read.wrong, duplicates, 0)
+        return _about_stdlib(corpus)
+    source = Source(INSTRUCTION, data.path, instructions_of)
+    rows = source.right_rows(ON_INVALID, data.on_invalid, cleaning, **given)
+    splits = split_by_question(rows.kept, validation_share=data.validation_share, test_share=data.test_share)
+    return Gathered(_known(source, rows), rows, splits, source.found.version)
 
 
-def _checked(data: InstructionDataConfig) -> Found:
-    read = find_instructions(data.path)
-    if data.on_invalid == "refuse":
-        read.check(ON_INVALID)
-    return read
+def judge(data: InstructionDataConfig, cleaning: CleaningConfig | None = None, **given: Any) -> Rows[Instruction]:
+    """All rows of a source of one's own, whatever is wrong with some: nothing is refused, and nothing split."""
+    return Source(INSTRUCTION, data.path, instructions_of).rows(cleaning, **given)
 
 
-def _preview(row: Instruction) -> str:
-    return repr(f"{row.question[:_PREVIEW]} -> {row.answer[:_PREVIEW]}")[1:-1]  # one line, and nothing that moves a cursor
+def _known(source: Source[Instruction], rows: Rows[Instruction]) -> Found:
+    hashes = [file.sha256 for file in source.found.files]
+    version = fingerprint({"instructions": hashes[0] if len(hashes) == 1 else hashes})[:16]
+    return replace(source.counted(rows), version=version)
+
+
+def _stdlib(found: Found) -> Found:
+    return replace(found, version=fingerprint({"source": found.version, "questions": FORMS})[:16])
+
+
+def _about_stdlib(corpus: DataConfig) -> Gathered[Instruction]:
+    found, documents = inspect(PYTHON_STDLIB), stdlib_documents(corpus)
+    shares = {"validation_share": corpus.validation_share, "test_share": corpus.test_share}
+    asked = ask_about(documents, split_documents(documents, **shares).splits)
+    modules = {document.parent: document.source for document in documents}
+    read = [Read(Row(each.id, modules[each.id], 1, {}), each) for each in asked.rows]
+    left_out = [_left_out(each, "exact-duplicate", "its answer is another question's too") for each in asked.repeated]
+    left_out += [_left_out(each, "contamination", "its answer stands in a training document") for each in asked.seen]
+    rows = sorted_out(INSTRUCTION, read, left_out, columns="questions about docstrings, answered by how they begin")
+    return Gathered(_stdlib(found), rows, asked.splits, found.version)
+
+
+def _left_out(question: Question, reason: str, detail: str) -> Rejected:
+    of = question.document
+    return Rejected(of.parent, of.source, 1, reason, detail, f"{question.question}\n\n{question.answer}")

@@ -55,16 +55,6 @@ def ask(row_id: str, question: str, answer: str, system: str = "") -> Instructio
     return Instruction(row_id, (*before, {"role": "user", "content": question}, {"role": "assistant", "content": answer}))
 
 
-def distinct(rows: Iterable[Instruction]) -> tuple[list[Instruction], int]:
-    """Rows of which each question with its answer is there once, the first of equals, and how many others there were."""
-    kept: dict[str, Instruction] = {}
-    n = 0
-    for row in rows:
-        n += 1
-        kept.setdefault(digest(*(message["content"] for message in row.messages)), row)
-    return list(kept.values()), n - len(kept)
-
-
 def split_by_question(rows: Sequence[Instruction], *, validation_share: float, test_share: float) -> tuple[Split, ...]:
     """By hash of what the first user message asks, so that a question with several answers, or a chat cut in two, stays together.
 

@@ -51,12 +51,12 @@ def questions(documents: Iterable[Document]) -> Iterator[Question]:
 
 @dataclass(frozen=True)
 class Asked:
-    """Questions with the split of each; left out were `duplicates`, and held-out answers that pretraining has `seen`."""
+    """Questions with the split of each; left out were those `repeated`, and held-out ones whose answers pretraining has `seen`."""
 
     rows: list[Instruction]
     splits: list[Split]
-    duplicates: int
-    seen: int
+    repeated: list[Question]
+    seen: list[Question]
 
 
 def ask_about(documents: Sequence[Document], splits: Sequence[Split]) -> Asked:
@@ -67,15 +67,17 @@ def ask_about(documents: Sequence[Document], splits: Sequence[Split]) -> Asked:
     """
     split_of = {document.id: split for document, split in zip(documents, splits, strict=True)}
     first: dict[str, Question] = {}
-    n = 0
-    for each in questions(documents):
-        n += 1
-        first.setdefault(digest(each.answer), each)
+    repeated = [each for each in questions(documents) if first.setdefault(digest(each.answer), each) is not each]
     trained_on = "\0".join(" ".join(each.text.split()) for each in documents if split_of[each.id] == "train").casefold()
-    asked = [(each, split_of[each.document.id]) for each in first.values()]
-    fresh = [(each, split) for each, split in asked if split == "train" or each.answer.rstrip(".").casefold() not in trained_on]
-    rows = [ask(each.document.parent, each.question, each.answer) for each, _ in fresh]
-    return Asked(rows, [split for _, split in fresh], n - len(first), len(asked) - len(fresh))
+    fresh: list[tuple[Instruction, Split]] = []
+    seen: list[Question] = []
+    for each in first.values():
+        split = split_of[each.document.id]
+        if split == "train" or each.answer.rstrip(".").casefold() not in trained_on:
+            fresh.append((ask(each.document.parent, each.question, each.answer), split))
+        else:
+            seen.append(each)
+    return Asked([row for row, _ in fresh], [split for _, split in fresh], repeated, seen)
 
 
 def first_sentences(text: str) -> str:

@@ -1,16 +1,30 @@
 """Rows as labelled texts: one column is the text, one its class."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
-from llm.data.kinds.columns import Columns, labelled_columns
-from llm.data.kinds.draft import Draft, WrongRowError, keys_of, named, with_line_feeds
+from llm.data.kinds.draft import Draft, WrongRowError, keys_of, value_named, with_line_feeds
+from llm.data.kinds.headless import is_headless, with_first_lines
 from llm.data.kinds.kind import Kind
+from llm.data.kinds.reader import Reader
 from llm.data.rows import Row
 
 _PREVIEW: Final = 80
+
+
+@dataclass(frozen=True)
+class Columns:
+    """The columns of a text and its label."""
+
+    text: str = "text"
+    label: str = "label"
+
+    def __str__(self) -> str:
+        return f'texts in "{self.text}" with labels in "{self.label}"'
+
+
 _USUAL: Final = Columns()
 
 
@@ -38,12 +52,22 @@ CLASSIFICATION: Final = Kind[Labelled](
 )
 
 
-def labelled_of(
-    rows: Sequence[Row], where: str, section: str, *, text: str, label: str
-) -> tuple[Callable[[Row], Draft[Labelled]], str]:
-    """The reader of rows like these first ones, and which columns it reads. Raises InputError where they are not there."""
-    columns = labelled_columns(rows, where, section, text=text, label=label)
-    return partial(draft_labelled, columns=columns), str(columns)
+def labelled_of(rows: Sequence[Row], *, section: str, text: str, label: str) -> Reader[Labelled]:
+    """The reader of rows like these first ones. section: the recipe's keys under which `text_column` and `label_column` stand.
+
+    Raises InputError where the columns named are not there, or none is found.
+    """
+    from llm.data.reading.columns import label_column, text_column  # pyarrow: what a labelled text is, is known without
+
+    if not rows:
+        return Reader(partial(draft_labelled, columns=Columns(text or "text", label or "label")))
+    texts = text_column(rows, text, f"{section}.text_column")
+    labels = label_column(rows, texts.name, label, f"{section}.label_column")
+    read = partial(draft_labelled, columns=Columns(texts.name, labels.name))
+    said = f"{texts.found}; {labels.found}"
+    if not text and not label and is_headless(rows, labels.name):
+        return Reader(read, "a label and a text in files without a header", with_first_lines)
+    return Reader(read, said)
 
 
 def draft_labelled(row: Row, columns: Columns = _USUAL) -> Draft[Labelled]:
@@ -79,4 +103,4 @@ def _column(fields: Mapping[str, Any], column: str) -> Any:
 
 
 def _kind_of(value: Any) -> str:
-    return "null" if value is None else named(value)
+    return "null" if value is None else value_named(value)

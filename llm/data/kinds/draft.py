@@ -64,7 +64,7 @@ def text_of(fields: Mapping[str, Any], key: str, *, needed: bool = True) -> str:
     if key not in fields:
         raise WrongRowError("missing-column", f'no "{key}"; its keys are {keys_of(fields)}')
     if not isinstance(value, str):
-        raise WrongRowError("not-text", f'"{key}" is {named(value)}, not a string')
+        raise WrongRowError("not-text", f'"{key}" is {value_named(value)}, not a string')
     return value
 
 
@@ -72,7 +72,7 @@ def keys_of(fields: Mapping[str, Any]) -> str:
     return ", ".join(json.dumps(key, ensure_ascii=False) for key in fields) or "none"
 
 
-def named(value: Any) -> str:
+def value_named(value: Any) -> str:
     """A value as a phrase may name it: the beginning of a string, else its kind."""
     if isinstance(value, str):
         return json.dumps(value[:40], ensure_ascii=False)

@@ -1,48 +1,25 @@
 """Rows of a source become examples: read, cleaned as far as their kind can bear, and each there once."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Final, Generic, Literal
+from typing import Generic
 
-from llm.data.cleaning.config import CleaningConfig, QualityRules
+from llm.data.cleaning.config import NO_LIMITS, CleaningConfig
 from llm.data.cleaning.pipeline import Cleaner
 from llm.data.kinds.draft import Draft, WrongRowError, turned_away
 from llm.data.kinds.kind import Kind, X
+from llm.data.kinds.reader import Reader
 from llm.data.kinds.result import Noticed, Rows
 from llm.data.rows import Finding, Rejected, Row
 
-NO_RULES: Final = QualityRules(
-    min_bytes=0,
-    min_words=0,
-    min_mean_word=0,
-    max_mean_word=float("inf"),
-    max_symbols=1,
-    max_symbol_ratio=float("inf"),
-    min_lettered_words=0,
-    max_duplicate_lines=1,
-    max_duplicate_line_characters=1,
-    max_duplicate_paragraphs=1,
-    max_duplicate_paragraph_characters=1,
-    max_top_2_gram=1,
-    max_top_3_gram=1,
-    max_top_4_gram=1,
-    max_duplicate_5_grams=1,
-    max_duplicate_6_grams=1,
-    max_duplicate_7_grams=1,
-    max_duplicate_8_grams=1,
-    max_duplicate_9_grams=1,
-    max_duplicate_10_grams=1,
-    lorem_ipsum=True,
-    max_newline_ratio=float("inf"),
-)
-"""Length, form and repetition as they are: "Yes." is an answer, a spam mail is one because of its form."""
-Duplicates = Literal["near", "exact"]
-
 
 def suited(config: CleaningConfig) -> CleaningConfig:
-    """The part of cleaning that takes no signal away from examples: repair, personal data, contamination, repetitions."""
-    return replace(config, html="keep", languages=(), quality=NO_RULES, boilerplate=False)
+    """The part of cleaning that takes no signal away from examples: repair, personal data, contamination, repetitions.
+
+    Without limits on length, form and language: "Yes." is an answer, and a spam mail is known by its form.
+    """
+    return replace(config, html="keep", languages=(), quality=NO_LIMITS, boilerplate=False)
 
 
 @dataclass(frozen=True)
@@ -57,18 +34,10 @@ class Read(Generic[X]):
         return turned_away(self.row, reason, detail, of.whole(self.example))
 
 
-def gather(
-    of: Kind[X],
-    rows: Iterable[Row | Rejected],
-    read: Callable[[Row], Draft[X]],
-    *,
-    cleaner: Cleaner | None = None,
-    columns: str = "",
-) -> Rows[X]:
+def gather(of: Kind[X], rows: Iterable[Row | Rejected], reader: Reader[X], cleaner: Cleaner | None = None) -> Rows[X]:
     """All rows as examples of a kind. Nothing is lost: each row is kept, or rejected with its reason.
 
-    cleaner: of `suited` settings; without one, texts are left as they are, and nothing is looked for in them. columns: what is
-    read as what, in words; left empty, the forms that the rows show are said.
+    cleaner: of `suited` settings; without one, texts are left as they are, and nothing is looked for in them.
     """
     kept: list[Read[X]] = []
     rejected: list[Rejected] = []
@@ -78,12 +47,12 @@ def gather(
             rejected.append(row)
             continue
         try:
-            draft = read(row)
+            draft = reader.read(row)
             forms[draft.form] += 1
             kept.append(Read(replace(row, fields={}), *_cleaned(draft, cleaner)))
         except WrongRowError as error:
             rejected.append(error.of(row))
-    found = columns or "; ".join(form if len(forms) == 1 else f"{count:,} {form}" for form, count in forms.most_common())
+    found = reader.columns or "; ".join(form if len(forms) == 1 else f"{count:,} {form}" for form, count in forms.most_common())
     return sorted_out(of, kept, rejected, columns=found, cleaning=cleaner.config if cleaner else None)
 
 

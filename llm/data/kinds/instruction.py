@@ -1,29 +1,18 @@
 """Rows as instructions: Alpaca fields, chat messages or ShareGPT conversations, whatever format they come in."""
 
-import difflib
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any, Final, Literal
+from typing import Final
 
-from infra.store.errors import InputError
-from llm.data.instructions import Instruction, ask, digest
-from llm.data.kinds.draft import Draft, WrongRowError, keys_of, text_of, with_line_feeds
+from llm.data.instructions import Instruction, digest
+from llm.data.kinds.draft import Draft, WrongRowError, text_of, with_line_feeds
 from llm.data.kinds.kind import Kind
-from llm.data.kinds.turns import MESSAGES, SHAREGPT, Spelling, chat, check_turns, read_turns
+from llm.data.kinds.reader import Reader
+from llm.data.kinds.turns import MESSAGES, SHAREGPT, chat, check_turns, is_chat, read_turns
+from llm.data.reading.columns import Columns, instruction_columns
 from llm.data.rows import Row
+from llm.text.chat import Message
 
-Form = Literal["messages", "sharegpt", "alpaca"]
-FORMS: Final[Mapping[Form, str]] = {
-    "messages": "chats (messages of role and content)",
-    "sharegpt": "ShareGPT (conversations of from and value)",
-    "alpaca": "Alpaca (instruction, input, output)",
-}
-SIGNS: Final[Mapping[Form, tuple[str, ...]]] = {
-    "messages": ("messages",),
-    "sharegpt": ("conversations",),
-    "alpaca": ("instruction", "output"),
-}
 _PREVIEW: Final = 80
 INSTRUCTION: Final = Kind[Instruction](
     "instruction",
@@ -32,75 +21,76 @@ INSTRUCTION: Final = Kind[Instruction](
     same=lambda row: digest(*(message["content"] for message in row.messages)),
     answers=lambda row: (row.answer,),
 )
-EXAMPLES: Final = '{"instruction": ..., "output": ...}, {"messages": [...]} or {"conversations": [...]}'
+_STANDARD: Final = (
+    Columns("messages", {"messages": "messages"}, ""),
+    Columns("sharegpt", {"messages": "conversations"}, ""),
+    Columns("alpaca", {"instruction": "instruction", "input": "input", "output": "output"}, ""),
+)
+_OPTIONAL: Final = ("system", "input")
+_NEEDED: Final = ("messages", "instruction", "output")
 
 
-def usual_form(rows: Sequence[Row], where: str) -> Form:
-    """The form that most of some rows have. Raises InputError, naming the keys there are, where none has any that is known."""
-    keys = Counter(key for row in rows for key, value in row.fields.items() if value is not None)
-    votes = {form: min(keys[sign] for sign in signs) for form, signs in SIGNS.items()}
-    best = max(votes, key=lambda form: votes[form])
-    if votes[best] or not rows:
-        return best if rows else "alpaca"
-    known = [sign for signs in SIGNS.values() for sign in signs]
-    near = [f"{key} for {close[0]}?" for key in keys if (close := difflib.get_close_matches(key, known, 1)) and key not in known]
-    hint = f" Is it {' '.join(near)}" if near else ""
-    raise InputError(
-        f"not a kind of instructions that is known here; its keys are {keys_of(dict(keys.most_common(8)))}",
-        where=where,
-        mend=f"Give rows such as {EXAMPLES}.{hint}",
-    )
+def instructions_of(rows: Sequence[Row]) -> Reader[Instruction]:
+    """The reader of rows like these first ones; each row shows its own form. Raises InputError where none is known."""
+    in_text = next((each for each in _STANDARD[:-1] if any(is_chat(row.fields.get(each.names["messages"])) for row in rows)), None)
+    usual = in_text or (instruction_columns(rows) if rows else _STANDARD[-1])
+    return Reader(partial(draft_instruction, usual=usual))
 
 
-def draft_instruction(row: Row, usual: Form = "alpaca") -> Draft[Instruction]:
-    """A row as an instruction, by its own form where it shows one, else by the usual one. Raises WrongRowError."""
-    form = usual if _shows(row, usual) else next((form for form in SIGNS if _shows(row, form)), usual)
-    if form == "alpaca":
-        return _alpaca(row)
-    return _chat(row, form, *{"messages": ("messages", MESSAGES), "sharegpt": ("conversations", SHAREGPT)}[form])
+def draft_instruction(row: Row, usual: Columns = _STANDARD[-1]) -> Draft[Instruction]:
+    """A row as an instruction, by the usual columns where it has them, else by its own form. Raises WrongRowError."""
+    columns = next((each for each in (usual, *_STANDARD) if _shows(row, each)), usual)
+    return _alpaca(row, columns) if columns.form == "alpaca" else _chat(row, columns)
 
 
-def instructions_of(rows: Sequence[Row], where: str) -> Callable[[Row], Draft[Instruction]]:
-    """The reader of rows like these first ones."""
-    return partial(draft_instruction, usual=usual_form(rows, where))
+def asking(row: Row, names: Mapping[str, str]) -> dict[str, str]:
+    """The texts of a row that stand before its answer, by column. names: columns by part. Raises WrongRowError."""
+    needed = {names["instruction"]: text_of(row.fields, names["instruction"])}
+    others = {names[part]: text_of(row.fields, names[part], needed=False) for part in _OPTIONAL if part in names}
+    return needed | {name: text for name, text in others.items() if text}
 
 
-def question_of(fields: Mapping[str, str]) -> str:
-    """What an Alpaca row asks: its instruction, and what that is to be done with. Raises WrongRowError where it asks nothing."""
-    instruction, given = fields["instruction"], fields.get("input", "").strip()
+def with_optional(names: Mapping[str, str]) -> dict[str, str]:
+    """With the columns that need not be in every row, and so perhaps in none of the first ones."""
+    return {**{part: part for part in _OPTIONAL if part not in names.values()}, **names}
+
+
+def asked(names: Mapping[str, str], texts: Mapping[str, str]) -> tuple[Message, ...]:
+    """What a row asks: its instruction with what that is to be done with, after its system message. Raises WrongRowError."""
+    parts = {part: with_line_feeds(texts.get(name, "")) for part, name in names.items()}
+    instruction, given, system = parts["instruction"], parts.get("input", "").strip(), parts.get("system", "")
     if not instruction.strip():
-        raise WrongRowError("empty-question", '"instruction" is empty')
-    return f"{instruction.strip()}\n\n{given}" if given else instruction
+        raise WrongRowError("empty-question", f'"{names["instruction"]}" is empty')
+    question = f"{instruction.strip()}\n\n{given}" if given else instruction
+    before: tuple[Message, ...] = ({"role": "system", "content": system},) if system else ()
+    return (*before, {"role": "user", "content": question})
 
 
-def alpaca_question(fields: Mapping[str, Any]) -> dict[str, str]:
-    """The texts of an Alpaca row that stand before its answer. Raises WrongRowError."""
-    needed = {"instruction": text_of(fields, "instruction")}
-    return {**needed, **{key: text for key in ("input", "system") if (text := text_of(fields, key, needed=False))}}
-
-
-def _alpaca(row: Row) -> Draft[Instruction]:
-    texts = {**alpaca_question(row.fields), "output": text_of(row.fields, "output")}
+def _alpaca(row: Row, columns: Columns) -> Draft[Instruction]:
+    names = with_optional(columns.names)
+    texts = {**asking(row, names), names["output"]: text_of(row.fields, names["output"])}
 
     def make(texts: Mapping[str, str]) -> Instruction:
-        texts = {key: with_line_feeds(text) for key, text in texts.items()}
-        question = question_of(texts)
-        if not texts["output"].strip():
-            raise WrongRowError("empty-answer", '"output" is empty')
-        return ask(row.id, question, texts["output"], texts.get("system", ""))
+        prompt, answer = asked(names, texts), with_line_feeds(texts[names["output"]])
+        if not answer.strip():
+            raise WrongRowError("empty-answer", f'"{names["output"]}" is empty')
+        return Instruction(row.id, (*prompt, {"role": "assistant", "content": answer}))
 
-    return Draft(texts, make, FORMS["alpaca"])
+    shown = ", ".join(names[part] for part in ("system", "instruction", "input", "output") if part in columns.names)
+    return Draft(texts, make, f"Alpaca ({shown})")
 
 
-def _chat(row: Row, form: Form, key: str, spelling: Spelling) -> Draft[Instruction]:
-    turns = read_turns(row.fields.get(key), key, spelling)
+def _chat(row: Row, columns: Columns) -> Draft[Instruction]:
+    key = columns.names["messages"]
+    turns = read_turns(row.fields.get(key), key, SHAREGPT if columns.form == "sharegpt" else MESSAGES)
     check_turns(turns, key)
 
     def make(texts: Mapping[str, str]) -> Instruction:
         return Instruction(row.id, chat(turns, texts))
 
-    return Draft({turn.field: turn.text for turn in turns}, make, FORMS[form])
+    form = "ShareGPT ({} of from and value)" if columns.form == "sharegpt" else "chats ({} of role and content)"
+    return Draft({turn.field: turn.text for turn in turns}, make, form.format(key))
 
 
-def _shows(row: Row, form: Form) -> bool:
-    return all(row.fields.get(sign) is not None for sign in SIGNS[form])
+def _shows(row: Row, columns: Columns) -> bool:
+    return all(row.fields.get(name) is not None for part, name in columns.names.items() if part in _NEEDED)

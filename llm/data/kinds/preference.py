@@ -6,17 +6,18 @@ transcripts of "Human:" and "Assistant:" (Bai et al. 2022); Alpaca's instruction
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
 from llm.data.instructions import digest
-from llm.data.kinds.columns import column_of
-from llm.data.kinds.draft import Draft, WrongRowError, keys_of, named, text_of, with_line_feeds
-from llm.data.kinds.instruction import alpaca_question, question_of
+from llm.data.kinds.draft import Draft, WrongRowError, keys_of, text_of, value_named, with_line_feeds
+from llm.data.kinds.instruction import asked, asking, with_optional
 from llm.data.kinds.kind import Kind
+from llm.data.kinds.reader import Reader
 from llm.data.kinds.turns import Turn, chat, check_turns, is_chat, read_turns
 from llm.data.preferences import Preference
+from llm.data.reading.columns import preference_columns
 from llm.data.rows import Row
 from llm.text.chat import Message
 
@@ -29,162 +30,137 @@ PREFERENCE: Final = Kind[Preference](
     says=lambda row: digest(row.chosen),
     answers=lambda row: (row.chosen.strip(), row.rejected.strip()),
 )
-CHOSEN: Final = ("chosen", "chosen_response", "response_chosen")
-REJECTED: Final = ("rejected", "rejected_response", "response_rejected")
-PROMPT: Final = ("prompt", "question", "query")
 CHATS: Final = ("messages", "conversations")
-EXAMPLES: Final = '{"prompt": ..., "chosen": ..., "rejected": ...}, {"chosen": [...], "rejected": [...]} or Alpaca fields with both'
+"""Columns whose chat is the prompt, where the answers stand beside it."""
+_STANDARD: Final = {name: name for name in ("chosen", "rejected", "prompt", "input", "system")}
+_BOTH: Final = "a chosen and a rejected answer"
 _SPEAKER: Final = re.compile(r"(?:^|\n\n)(Human|Assistant):[ \t]?")
 _TRANSCRIPT: Final = re.compile(r"\s*Human:.*\n\nAssistant:", re.DOTALL)
 
 
 @dataclass(frozen=True)
-class Columns:
-    """Under which names the two answers stand, and the prompt, empty where it stands within them or in fields of its own."""
+class Before:
+    """What stands before two answers: its texts by field, the chat that they make, and of what form it is."""
 
-    chosen: str = "chosen"
-    rejected: str = "rejected"
-    prompt: str = "prompt"
-
-
-_USUAL: Final = Columns()
+    texts: Mapping[str, str]
+    prompt: Callable[[Mapping[str, str]], tuple[Message, ...]]
+    form: str
 
 
-def preferences_of(
-    rows: Sequence[Row], where: str, *, chosen: str = "", rejected: str = "", prompt: str = ""
-) -> Callable[[Row], Draft[Preference]]:
-    """The reader of rows like these first ones; names that are not given are found. Raises InputError where there are none."""
-    found = Columns(
-        column_of(rows, where, "prefer.data.chosen_column", asked=chosen, usual=CHOSEN, example=EXAMPLES),
-        column_of(rows, where, "prefer.data.rejected_column", asked=rejected, usual=REJECTED, example=EXAMPLES),
-        column_of(rows, where, "prefer.data.prompt_column", asked=prompt, usual=PROMPT, needed=False),
-    )
-    return partial(draft_preference, columns=found)
+def preferences_of(rows: Sequence[Row], named: Mapping[str, str] | None = None) -> Reader[Preference]:
+    """The reader of rows like these first ones; each row shows its own form. named: the columns that a recipe names, by part.
+
+    Raises InputError where there is no chosen or no rejected answer.
+    """
+    return Reader(partial(draft_preference, names=preference_columns(rows, named).names if rows else _STANDARD))
 
 
-def draft_preference(row: Row, columns: Columns = _USUAL) -> Draft[Preference]:
-    """A row as a preference. Raises WrongRowError."""
-    fields = row.fields
-    chosen, rejected = (fields.get(name) for name in (columns.chosen, columns.rejected))
-    for name in (columns.chosen, columns.rejected):
-        if name not in fields:
-            raise WrongRowError("missing-column", f'no "{name}"; its keys are {keys_of(fields)}')
-    if is_chat(chosen) or is_chat(rejected):
-        return _chats(row, columns)
-    texts = {name: text_of(fields, name) for name in (columns.chosen, columns.rejected)}
-    if all(_TRANSCRIPT.match(text) for text in texts.values()):
-        return _transcripts(row, columns, texts)
-    return _texts(row, columns, texts)
+def draft_preference(row: Row, names: Mapping[str, str] = _STANDARD) -> Draft[Preference]:
+    """A row as a preference. names: columns by part, `chosen` and `rejected`, and `prompt`, `input` and `system` where they are.
+
+    Raises WrongRowError.
+    """
+    both, prompt = (names["chosen"], names["rejected"]), row.fields.get(names.get("prompt", ""))
+    for name in both:
+        if name not in row.fields:
+            raise WrongRowError("missing-column", f'no "{name}"; its keys are {keys_of(row.fields)}')
+    if any(is_chat(row.fields[name]) for name in both):
+        return _chats(row, names)
+    answers = {name: text_of(row.fields, name) for name in both}
+    if all(_TRANSCRIPT.match(text) for text in answers.values()):
+        return _transcripts(row, names, answers)
+    if isinstance(prompt, str) and _TRANSCRIPT.match(prompt) and prompt.rstrip().endswith("Assistant:"):
+        return _transcripts(row, names, {names["prompt"]: prompt, **answers})
+    return _texts(row, names, _before(row, names), answers)
 
 
-def _texts(row: Row, columns: Columns, answers: Mapping[str, str]) -> Draft[Preference]:
-    """Two answers as texts, and a prompt as a text, a chat, Alpaca's fields, or none."""
-    asked = row.fields.get(columns.prompt) if columns.prompt else None
-    whole = next((key for key in CHATS if row.fields.get(key) is not None), "")
-    if whole or is_chat(asked):
-        turns = read_turns(row.fields[whole] if whole else asked, whole or columns.prompt)
-        return _pair(row, columns, turns, answers, f"chats ({whole or columns.prompt}) with a chosen and a rejected answer")
-    if asked is None and "instruction" in row.fields:
-        return _alpaca(row, columns, answers)
-    if asked is None:
-        return _pair(row, columns, [], answers, "a chosen and a rejected answer without a prompt")
-    prompt = text_of(row.fields, columns.prompt)
-    if _TRANSCRIPT.match(prompt) and prompt.rstrip().endswith("Assistant:"):
-        return _transcripts(row, columns, {columns.prompt: prompt, **answers})
-    form = f"a prompt ({columns.prompt}) with a chosen and a rejected answer"
-    return _pair(row, columns, [*_system(row), _said("user", prompt, columns.prompt)], answers, form)
+def _before(row: Row, names: Mapping[str, str]) -> Before:
+    """The prompt of a row that has one beside its answers. Raises WrongRowError."""
+    column = names.get("prompt", "")
+    value = row.fields.get(column)
+    whole = next((name for name in CHATS if row.fields.get(name) is not None), "")
+    if whole or is_chat(value):
+        return _turns(read_turns(row.fields[whole] if whole else value, whole or column), f"chats ({whole or column}) with {_BOTH}")
+    if value is None:
+        return Before({}, lambda texts: (), f"{_BOTH}, without a prompt")
+    said = {"instruction": column, **{part: names[part] for part in ("input", "system") if part in names}}
+    parts = with_optional(said)
+    return Before(asking(row, parts), lambda texts: asked(parts, texts), f"a prompt ({', '.join(said.values())}) with {_BOTH}")
 
 
-def _alpaca(row: Row, columns: Columns, answers: Mapping[str, str]) -> Draft[Preference]:
-    asked = alpaca_question(row.fields)
+def _turns(turns: Sequence[Turn], form: str) -> Before:
+    """A chat before two answers, of which the user has the last word, or none. Raises WrongRowError."""
+    if turns:
+        check_turns([*turns, Turn("assistant", "", "", "the answer")], "the prompt")
+    return Before({turn.field: turn.text for turn in turns}, lambda texts: chat(turns, texts), form)
+
+
+def _texts(row: Row, names: Mapping[str, str], before: Before, answers: Mapping[str, str]) -> Draft[Preference]:
+    """The prompt and its two answers, under the fields in which they stand."""
+    fields = list(answers)
 
     def make(texts: Mapping[str, str]) -> Preference:
-        texts = {key: with_line_feeds(text) for key, text in texts.items()}
-        system: tuple[Message, ...] = ({"role": "system", "content": texts["system"]},) if texts.get("system") else ()
-        prompt: tuple[Message, ...] = (*system, {"role": "user", "content": question_of(texts)})
-        return _preference(row, prompt, columns, texts[columns.chosen], texts[columns.rejected])
+        chosen, rejected = (with_line_feeds(texts[field]) for field in fields)
+        return _preference(row, names, before.prompt(texts), chosen, rejected)
 
-    return Draft({**asked, **answers}, make, "Alpaca (instruction, input) with a chosen and a rejected answer")
+    return Draft({**before.texts, **answers}, make, before.form)
 
 
-def _chats(row: Row, columns: Columns) -> Draft[Preference]:
+def _chats(row: Row, names: Mapping[str, str]) -> Draft[Preference]:
     """Each answer as a chat, of which all but the last message is the prompt; or that message alone, after a prompt."""
-    chosen, rejected = (
-        read_turns(row.fields[name], name) if is_chat(row.fields[name]) else [_said("assistant", text_of(row.fields, name), name)]
-        for name in (columns.chosen, columns.rejected)
-    )
-    before = chosen[:-1]
-    if [(turn.role, turn.text.strip()) for turn in before] != [(turn.role, turn.text.strip()) for turn in rejected[:-1]]:
-        raise WrongRowError("wrong-turns", f'"{columns.chosen}" and "{columns.rejected}" differ before their last message')
-    asked = row.fields.get(columns.prompt) if columns.prompt else None
-    whole = next((key for key in CHATS if row.fields.get(key) is not None), "")
-    if before and before[0].role != "assistant":
-        prompt = before
-    elif whole or is_chat(asked):
-        prompt = [*read_turns(row.fields[whole] if whole else asked, whole or columns.prompt), *before]
-    elif isinstance(asked, str) and asked.strip():
-        prompt = [*_system(row), _said("user", asked, columns.prompt), *before]
-    else:
-        prompt = before
+    chosen, rejected = (_answer(row, names[part]) for part in ("chosen", "rejected"))
+    shared = chosen[:-1]
+    if [(turn.role, turn.text.strip()) for turn in shared] != [(turn.role, turn.text.strip()) for turn in rejected[:-1]]:
+        raise _differ(names)
     answers = {turn.field: turn.text for turn in (chosen[-1], rejected[-1])}
-    named_so = replace(columns, chosen=chosen[-1].field, rejected=rejected[-1].field)
-    for turn in (chosen[-1], rejected[-1]):
-        if turn.role != "assistant":
-            raise WrongRowError("wrong-turns", f"{turn.place} is the {turn.role}'s, where an answer has to be the last")
-    return _pair(row, named_so, prompt, answers, "chats with a chosen and a rejected answer (lists of messages)")
+    form = f"chats with {_BOTH} ({names['chosen']}, {names['rejected']})"
+    return _texts(row, names, _turns(shared, form) if shared else _before(row, names), answers)
 
 
-def _transcripts(row: Row, columns: Columns, texts: Mapping[str, str]) -> Draft[Preference]:
-    """Whole transcripts, which are read once they are clean: a finding's place is one in the transcript."""
+def _answer(row: Row, name: str) -> list[Turn]:
+    """The turns under a name, the last of which is the answer. Raises WrongRowError."""
+    value = row.fields[name]
+    turns = read_turns(value, name) if is_chat(value) else [Turn("assistant", text_of(row.fields, name), name, f'"{name}"')]
+    if turns[-1].role != "assistant":
+        raise WrongRowError("wrong-turns", f"{turns[-1].place} is the {turns[-1].role}'s, where an answer has to be the last")
+    return turns
+
+
+def _transcripts(row: Row, names: Mapping[str, str], texts: Mapping[str, str]) -> Draft[Preference]:
+    """Whole transcripts, which are cut into turns once they are clean: a finding's place is one in the transcript."""
 
     def make(texts: Mapping[str, str]) -> Preference:
-        before = texts.get(columns.prompt, "").rstrip()
-        whole = {name: f"{before} {texts[name]}" if before else texts[name] for name in (columns.chosen, columns.rejected)}
-        chosen, rejected = (_transcript(text, name) for name, text in whole.items())
+        before = texts.get(names.get("prompt", ""), "").rstrip()
+        chosen, rejected = (_transcript(f"{before} {texts[names[part]]}", names[part]) for part in ("chosen", "rejected"))
         if chosen[:-1] != rejected[:-1]:
-            raise WrongRowError("wrong-turns", f'"{columns.chosen}" and "{columns.rejected}" differ before their last message')
+            raise _differ(names)
         prompt = chat(chosen[:-1], {turn.field: turn.text for turn in chosen})
-        return _preference(row, prompt, columns, chosen[-1].text, rejected[-1].text)
+        return _preference(row, names, prompt, chosen[-1].text, rejected[-1].text)
 
     return Draft(texts, make, "transcripts (Human and Assistant)")
 
 
-def _transcript(text: str, key: str) -> list[Turn]:
+def _transcript(text: str, name: str) -> list[Turn]:
     """The turns of a transcript. Raises WrongRowError where the two do not speak in turn."""
     pieces = _SPEAKER.split(with_line_feeds(text).strip())
     turns = []
     for number, (speaker, said) in enumerate(zip(pieces[1::2], pieces[2::2], strict=True), start=1):
         role = "user" if speaker == "Human" else "assistant"
         turns.append(Turn(role, said.strip(), str(number), f"message {number} of the transcripts", speaker))
-    check_turns(turns, key)
+    check_turns(turns, name)
     return turns
 
 
-def _pair(row: Row, columns: Columns, prompt: Sequence[Turn], answers: Mapping[str, str], form: str) -> Draft[Preference]:
-    if prompt:
-        check_turns([*prompt, Turn("assistant", "", "", f'"{columns.chosen}"')], columns.chosen)
-
-    def make(texts: Mapping[str, str]) -> Preference:
-        chosen, rejected = (with_line_feeds(texts[name]) for name in (columns.chosen, columns.rejected))
-        return _preference(row, chat(prompt, texts), columns, chosen, rejected)
-
-    return Draft({**{turn.field: turn.text for turn in prompt}, **answers}, make, form)
-
-
-def _preference(row: Row, prompt: tuple[Message, ...], columns: Columns, chosen: str, rejected: str) -> Preference:
+def _preference(row: Row, names: Mapping[str, str], prompt: tuple[Message, ...], chosen: str, rejected: str) -> Preference:
     """Both answers are there, and they differ: white space around them is none of the chat's. Raises WrongRowError."""
-    for name, answer in ((columns.chosen, chosen), (columns.rejected, rejected)):
+    for name, answer in ((names["chosen"], chosen), (names["rejected"], rejected)):
         if not answer.strip():
             raise WrongRowError("empty-answer", f'"{name}" is empty')
     if chosen.strip() == rejected.strip():
-        raise WrongRowError("same-answers", f'"{columns.chosen}" and "{columns.rejected}" are the same: {named(chosen.strip())}')
+        detail = f'"{names["chosen"]}" and "{names["rejected"]}" are the same: {value_named(chosen.strip())}'
+        raise WrongRowError("same-answers", detail)
     return Preference(row.id, prompt, chosen, rejected)
 
 
-def _system(row: Row) -> list[Turn]:
-    system = text_of(row.fields, "system", needed=False)
-    return [_said("system", system, "system")] if system.strip() else []
-
-
-def _said(role: str, text: str, key: str) -> Turn:
-    return Turn(role, text, key, f'"{key}"')
+def _differ(names: Mapping[str, str]) -> WrongRowError:
+    return WrongRowError("wrong-turns", f'"{names["chosen"]}" and "{names["rejected"]}" differ before their last message')

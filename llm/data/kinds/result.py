@@ -18,6 +18,13 @@ from llm.data.sampling import Row as SampleRow
 WRONG: Final = frozenset((*INVALID, *MALFORMED, "undecodable", "unreadable-file"))
 """The reasons for which something is wrong with a row itself. What is empty, or repeats another row, is judged by its share."""
 _SHOWN: Final = 3
+_SAID: Final[Mapping[str, str]] = {
+    "exact-duplicate": "that repeat an earlier one",
+    "near-duplicate": "that nearly repeat an earlier one",
+    "label-conflict": "that say another thing of the same text than others do",
+    "contamination": "that stand in what is tested on or was learnt before",
+    "not-json": "that are no JSON",
+}
 
 
 class Noticed(NamedTuple):
@@ -64,6 +71,10 @@ class Rows(Generic[X]):
     def rejected_for(self, *reasons: str) -> tuple[Rejected, ...]:
         return tuple(each for each in self.rejected if each.reason in reasons)
 
+    def left_out(self) -> str:
+        """Each reason for which rows were left out, with how many; empty where none was."""
+        return "; ".join(f"{count:,} {_SAID.get(reason, reason.replace('-', ' '))}" for reason, count in self.reasons.items())
+
     def numbers(self) -> dict[str, float]:
         """A value for each of the names that expectations bound."""
         return self.profile.numbers
@@ -101,14 +112,7 @@ class Rows(Generic[X]):
             replaced=cleaning is not None and cleaning.pii == "replace",
             contamination=cleaning is not None and bool(cleaning.evaluation_sets),
             examples=tuple(
-                Shown(
-                    reason,
-                    each.id,
-                    each.source,
-                    each.row,
-                    each.detail,
-                    each.text if reason == "empty" else each.detail or each.text,
-                )
+                Shown(reason, each.id, each.source, each.row, each.detail, each.detail or each.text)
                 for reason in self.reasons
                 for each in self.rejected_for(reason)[:_SHOWN]
             ),

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from llm.data.kinds.draft import WrongRowError, named, with_line_feeds
+from llm.data.kinds.draft import WrongRowError, value_named, with_line_feeds
 from llm.text.chat import Message
 
 SPEAKERS: Final = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant", "system": "system"}
@@ -52,7 +52,7 @@ def read_turns(value: Any, key: str, spelling: Spelling | None = None) -> list[T
     turns = [turns] if isinstance(turns, dict) else turns
     if not isinstance(turns, list):
         reason = "missing-column" if turns is None else "wrong-turns"
-        raise WrongRowError(reason, f'"{key}" is {named(turns)}, not a list of messages')
+        raise WrongRowError(reason, f'"{key}" is {value_named(turns)}, not a list of messages')
     if not turns:
         raise WrongRowError("wrong-turns", f'"{key}" is empty')
     first = turns[0]
@@ -87,15 +87,15 @@ def chat(turns: Sequence[Turn], texts: Mapping[str, str]) -> tuple[Message, ...]
 def _turn(turn: Any, key: str, number: int, spelling: Spelling) -> Turn:
     place = f'"{key}", message {number}'
     if not isinstance(turn, dict):
-        detail = f"{place} is {named(turn)}, not an object with {spelling.role} and {spelling.content}"
+        detail = f"{place} is {value_named(turn)}, not an object with {spelling.role} and {spelling.content}"
         raise WrongRowError("wrong-turns", detail)
     speaker = turn.get(spelling.role)
     if not isinstance(speaker, str) or speaker not in spelling.roles:
         known = ", ".join(spelling.roles)
-        raise WrongRowError("wrong-turns", f'{place}: "{spelling.role}" is {named(speaker)}, which is none of {known}')
+        raise WrongRowError("wrong-turns", f'{place}: "{spelling.role}" is {value_named(speaker)}, which is none of {known}')
     said = turn.get(spelling.content)
     if not isinstance(said, str):
-        raise WrongRowError("not-text", f'{place}: "{spelling.content}" is {named(said)}, not a string')
+        raise WrongRowError("not-text", f'{place}: "{spelling.content}" is {value_named(said)}, not a string')
     field = f"{key}.{number - 1}.{spelling.content}"
     return Turn(spelling.roles[speaker], said, field, place, spelling.content)
 

@@ -55,13 +55,15 @@ def test_what_is_left_out_is_said_and_counted(prepare: Prepare, tmp_path: Path) 
     events = list[Event]()
     torn = [("You won", "spam"), ("you  WON", "ham")]
     outcome = prepare([*good(200), ("A letter, number 3", "ham"), *torn], events)
-    counted = {"rows": 200, "labels": 2, "test_rows": 20, "duplicates": 1, "conflicts": 2, "expectations": 7}
+    counted = {"rows": 200, "labels": 2, "test_rows": 20, "invalid": 0, "duplicates": 1, "conflicts": 2, "expectations": 7}
     assert outcome.result == {**counted, "source_path": str(tmp_path / "mail.jsonl")}
     said = [event.message for event in events if isinstance(event, Noted)]
-    assert "left out, since an earlier row has the same text: 1" in said
-    assert "left out, since their text has another label elsewhere: 2" in said
+    assert "left out: 1 that repeat an earlier one; 2 that say another thing of the same text than others do" in said
     (table,) = [event for event in events if isinstance(event, Tabled)]
-    assert table.rows == (("mail.jsonl:202", "spam", "You won"), ("mail.jsonl:203", "ham", "you WON"))
+    assert table.rows == (
+        ("mail.jsonl:202", "mail.jsonl, line 202: mail.jsonl:203 says 'ham' of the same text", "You won"),
+        ("mail.jsonl:203", "mail.jsonl, line 203: mail.jsonl:202 says 'spam' of the same text", "you WON"),
+    )
     dataset = outcome.outputs["examples"]
     assert len(read_examples(dataset, "train")) == 160
     assert dataset.facts["sources"][0]["name"] == "mail.jsonl"
@@ -80,5 +82,5 @@ def test_texts_that_cannot_teach_anything_are_refused_with_the_rows_that_show_it
     assert "--set classify.data.expectations.NAME=VALUE" in error.mend
     _, shown = [event for event in events if isinstance(event, Tabled)]
     assert ("rows of the rarest label", "mail.jsonl:42: rare: rare") in shown.rows
-    assert ("share of empty documents", "mail.jsonl:41: ham:  ") in shown.rows
+    assert ("share of empty documents", 'mail.jsonl:41: mail.jsonl, line 41: "text" is empty') in shown.rows
     assert not list(store.list("datasets"))

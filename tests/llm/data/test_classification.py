@@ -8,49 +8,21 @@ from infra.store.errors import InputError
 from infra.store.folder import FolderStore
 from infra.store.manifest import publish
 from llm.data.classification import (
-    distinct,
     read_examples,
     split_as_pretrained,
     split_by_text,
     write_examples,
 )
-from llm.data.config import PYTHON_STDLIB, DataConfig
+from llm.data.config import PYTHON_STDLIB, ClassificationData, DataConfig
 from llm.data.documents import Document
 from llm.data.kinds.classification import Labelled, normalised
-from llm.data.labelled import by_part, stdlib_documents
+from llm.data.labelled import gather
 from llm.data.sources import documents
 from llm.data.tokens import Split, split_documents
 
 
 def rows(n: int, label: str = "x") -> list[Labelled]:
     return [Labelled(f"a.jsonl:{i}", f"text number {i} of {label}", label) for i in range(n)]
-
-
-def test_repetitions_and_contradictions_are_sorted_out_before_anything_is_split() -> None:
-    given = [
-        Labelled("1", "Same  text", "x"),
-        Labelled("2", "same\ntext ", "x"),
-        Labelled("3", " \n", "x"),
-        Labelled("4", "Torn", "x"),
-        Labelled("5", "torn", "y"),
-        Labelled("6", "Alone", "y"),
-    ]
-    found = distinct(given)
-    assert [row.id for row in found.kept] == ["1", "6"]
-    assert [row.id for row in found.duplicates] == ["2"]
-    assert [row.id for row in found.empty] == ["3"]
-    assert [row.id for row in found.conflicts] == ["4", "5"]
-    assert found.numbers() == {
-        "rows": 6,
-        "labels": 2,
-        "label_rows": 1,
-        "empty_share": pytest.approx(1 / 6),
-        "duplicate_share": pytest.approx(1 / 6),
-        "conflict_share": pytest.approx(2 / 6),
-    }
-    sample = found.sample()
-    shown = [(name, row) for name, row in zip(sample["kept_for"], sample["id"], strict=True) if name.endswith("share")]
-    assert shown == [("empty_share", "3"), ("duplicate_share", "2"), ("conflict_share", "4"), ("conflict_share", "5")]
 
 
 def test_a_text_lands_in_the_same_split_whatever_file_it_comes_in_and_where() -> None:
@@ -65,8 +37,7 @@ def test_docstrings_that_are_tested_on_were_held_back_from_pretraining_too() -> 
     config = DataConfig()
     corpus = list(documents(PYTHON_STDLIB, config))
     seen = {document.text for document in corpus}
-    found = distinct(by_part(stdlib_documents(config)))
-    splits = split_as_pretrained(found.kept, stdlib_documents(config), validation_share=0.05, test_share=0.05)
+    found = gather(ClassificationData(path=PYTHON_STDLIB), config)
     unique = {document.text: document for document in reversed(corpus)}.values()  # the first of each text, as in the corpus
     pretraining = split_documents(sorted(unique, key=lambda each: each.id), validation_share=0.05, test_share=0.05)
     learnt = {
@@ -74,11 +45,11 @@ def test_docstrings_that_are_tested_on_were_held_back_from_pretraining_too() -> 
         for document, split in zip(sorted(unique, key=lambda each: each.id), pretraining.splits, strict=True)
         if split == "train"
     }
-    tested = [row for row, split in zip(found.kept, splits, strict=True) if split == "test"]
+    tested = [row for row, split in zip(found.rows.kept, found.splits, strict=True) if split == "test"]
     assert 200 < len(tested) < 450
     assert all(row.text in seen for row in tested)
     assert not [row for row in tested if normalised(row.text) in learnt]
-    trained = {normalised(row.text) for row, split in zip(found.kept, splits, strict=True) if split == "train"}
+    trained = {normalised(row.text) for row, split in zip(found.rows.kept, found.splits, strict=True) if split == "train"}
     assert not trained & {normalised(row.text) for row in tested}
 
 

@@ -12,8 +12,11 @@ from llm.data.config import PYTHON_STDLIB, DataConfig
 from llm.data.documents import Document
 from llm.data.instruction_config import InstructionDataConfig
 from llm.data.instruction_sources import gather, inspect_instructions
-from llm.data.instructions import ask, distinct, read_instructions, split_by_question, write_instructions
+from llm.data.instructions import ask, read_instructions, split_by_question, write_instructions
+from llm.data.kinds.gather import Read, sorted_out
+from llm.data.kinds.instruction import INSTRUCTION
 from llm.data.labelled import stdlib_documents
+from llm.data.rows import Row
 from llm.data.stdlib_questions import ask_about, first_sentences, questions
 from llm.data.tokens import split_documents
 
@@ -22,8 +25,9 @@ CORPUS = DataConfig()
 
 def test_a_question_with_its_answer_is_there_once_and_with_another_answer_again() -> None:
     rows = [ask("1", "What is it?", "A ship."), ask("2", "what  is it? ", "a ship."), ask("3", "What is it?", "A boat.")]
-    kept, repeated = distinct(rows)
-    assert ([row.id for row in kept], repeated) == (["1", "3"], 1)
+    found = sorted_out(INSTRUCTION, [Read(Row(row.id, "a", 1, {}), row) for row in rows])
+    assert [row.id for row in found.kept] == ["1", "3"]
+    assert [(each.id, each.reason) for each in found.rejected] == [("2", "exact-duplicate")]
 
 
 def test_all_answers_to_a_question_are_in_one_split_wherever_they_stand() -> None:
@@ -90,15 +94,15 @@ def test_held_out_answers_are_those_that_pretraining_never_saw() -> None:
     splits = split_documents(documents, **shares).splits
     split_of = {document.parent: split for document, split in zip(documents, splits, strict=True)}
     found = gather(InstructionDataConfig(path=PYTHON_STDLIB), CORPUS)
-    assert all(split_of[row.id] == split for row, split in zip(found.rows, found.splits, strict=True))
+    assert all(split_of[row.id] == split for row, split in zip(found.rows.kept, found.splits, strict=True))
     learnt = " ".join(" ".join(d.text.split()) for d, split in zip(documents, splits, strict=True) if split == "train").casefold()
-    tested = [row for row, split in zip(found.rows, found.splits, strict=True) if split == "test"]
+    tested = [row for row, split in zip(found.rows.kept, found.splits, strict=True) if split == "test"]
     assert 150 < len(tested) < 500
     assert not [row.id for row in tested if row.answer.rstrip(".").casefold() in learnt]
-    answers = [" ".join(row.answer.split()).casefold() for row in found.rows]
+    answers = [" ".join(row.answer.split()).casefold() for row in found.rows.kept]
     assert len(set(answers)) == len(answers)
-    assert all(len(row.answer.split()) >= 8 and len(row.answer.encode()) <= 321 for row in found.rows)
-    assert inspect_instructions(InstructionDataConfig(path=PYTHON_STDLIB), CORPUS).licence == "PSF-2.0"
+    assert all(len(row.answer.split()) >= 8 and len(row.answer.encode()) <= 321 for row in found.rows.kept)
+    assert inspect_instructions(InstructionDataConfig(path=PYTHON_STDLIB)).licence == "PSF-2.0"
 
 
 def test_a_held_out_answer_that_stands_in_a_training_document_is_left_out() -> None:
@@ -108,22 +112,27 @@ def test_a_held_out_answer_that_stands_in_a_training_document_is_left_out() -> N
         for i, text in enumerate([*says, f"Another one.\n\n{says[2]} And more of it follows."])
     ]
     found = ask_about(documents, ("train", "test", "test", "train"))
-    assert ([row.id for row in found.rows], found.seen, found.duplicates) == (["a.f0", "a.f1", "a.f3"], 1, 0)
+    assert [row.id for row in found.rows] == ["a.f0", "a.f1", "a.f3"]
+    assert ([each.document.id for each in found.seen], found.repeated) == (["a.f2"], [])
 
 
 def test_what_is_left_out_is_counted_in_the_profile_and_shown(tmp_path: Path) -> None:
     path = tmp_path / "mine.jsonl"
     rows = [{"instruction": f"What is {i % 40}?", "output": f"It is {i % 40}."} for i in range(48)]
     path.write_text("\n".join(map(json.dumps, [*rows, {"instruction": "a", "output": ""}, {"instruction": "", "output": "a"}])))
-    found = gather(InstructionDataConfig(path=str(path), on_invalid="drop"), CORPUS)
-    assert found.numbers() == {
+    found = gather(InstructionDataConfig(path=str(path), on_invalid="drop"), CORPUS).rows
+    expected = {
         "rows": 40,
         "invalid_share": 2 / 50,
         "empty_answer_share": 1 / 50,
         "duplicate_share": 8 / 50,
+        "rejected_share": 10 / 50,
         "mean_answer_bytes": 8.75,
         "longest_answer_bytes": 9,
     }
+    assert {name: found.numbers()[name] for name in expected} == pytest.approx(expected)
+    assert found.reasons == {"empty-answer": 1, "empty-question": 1, "exact-duplicate": 8}
     sample = found.sample()
-    assert ("row 49", "empty_answer_share") in zip(sample["id"], sample["kept_for"], strict=True)
-    assert sample["preview"][0] == "What is 0? -> It is 0."
+    shown = list(zip(sample["kept_for"], sample["id"], sample["preview"], strict=True))
+    assert ("empty_answer_share", "mine.jsonl:49", 'mine.jsonl, line 49: "output" is empty') in shown
+    assert ("invalid_share", "mine.jsonl:50", 'mine.jsonl, line 50: "instruction" is empty') in shown

@@ -8,7 +8,7 @@ import pytest
 from infra.store.errors import InputError
 from llm.data.instructions import Instruction
 from llm.data.kinds.draft import example_of
-from llm.data.kinds.instruction import draft_instruction, instructions_of, usual_form
+from llm.data.kinds.instruction import draft_instruction, instructions_of
 from llm.data.rows import Rejected, Row
 
 CHAT = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello."}]
@@ -27,7 +27,7 @@ def chat(*turns: tuple[Any, Any]) -> dict[str, Any]:
 
 
 def read(fields: dict[str, Any], *before: dict[str, Any]) -> Instruction | Rejected:
-    return example_of(row(fields), instructions_of([row(each) for each in before or (fields,)], "a.jsonl"))
+    return example_of(row(fields), instructions_of([row(each) for each in before or (fields,)]).read)
 
 
 def good(fields: dict[str, Any]) -> Instruction:
@@ -59,7 +59,6 @@ def test_a_row_of_another_form_among_them_is_read_by_its_own() -> None:
     mixed = read({"messages": CHAT, "instruction": None}, alpaca(), alpaca())
     assert isinstance(mixed, Instruction)
     assert draft_instruction(row({"messages": CHAT})).form == "chats (messages of role and content)"
-    assert usual_form([row(alpaca()), row(alpaca()), row({"messages": CHAT})], "a") == "alpaca"
 
 
 SHAREGPT = {"conversations": [{"from": "human", "value": "a"}, {"from": "gpt", "value": "b"}]}
@@ -103,8 +102,10 @@ def test_what_is_wrong_in_a_row_is_said_with_its_key_and_grouped_by_reason(
     assert json.loads(found.text) == bad
 
 
-def test_keys_that_are_nearly_those_of_a_form_are_guessed() -> None:
-    with pytest.raises(InputError, match=r"Is it instructions for instruction\? outputs for output\?"):
-        usual_form([row({"instructions": "a", "outputs": "b"})], "a.jsonl")
-    with pytest.raises(InputError, match='its keys are "question", "answer"'):
-        usual_form([row({"question": "a", "answer": "b"})], "a.jsonl")
+def test_questions_and_answers_may_have_other_names_and_columns_that_are_neither_are_said() -> None:
+    asked = read({"question": "What?", "answer": "A ship.", "system": "Be brief."})
+    assert isinstance(asked, Instruction)
+    assert [each["content"] for each in asked.messages] == ["Be brief.", "What?", "A ship."]
+    assert draft_instruction(row(alpaca(input=""))).form == "Alpaca (instruction, input, output)"
+    with pytest.raises(InputError, match='its columns are "title", "body"'):
+        read({"title": "a", "body": "b"})

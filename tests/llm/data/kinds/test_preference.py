@@ -11,14 +11,14 @@ from infra.store.folder import FolderStore
 from infra.store.manifest import publish
 from llm.data.kinds.draft import example_of
 from llm.data.kinds.gather import gather
-from llm.data.kinds.preference import PREFERENCE, draft_preference, preferences_of
+from llm.data.kinds.preference import PREFERENCE, preferences_of
 from llm.data.preferences import Preference, read_preferences, split_by_prompt, write_preferences
 from llm.data.rows import Rejected, Row
 
 HI = {"role": "user", "content": "Hi"}
+WITH = "with a chosen and a rejected answer"
 SHAREGPT = [{"from": "human", "value": "Hi"}]
 DIFFER = '"chosen" and "rejected" differ before their last message'
-ALPACA = "Alpaca (instruction, input)"
 ASKED = "\n\nHuman: Hi\n\nAssistant: Hello.\n\nHuman: Who are you?\n\nAssistant:"
 
 
@@ -31,17 +31,17 @@ def said(content: str, role: str = "assistant") -> dict[str, str]:
 
 
 def read(fields: dict[str, Any]) -> Preference | Rejected:
-    return example_of(row(fields), preferences_of([row(fields)], "a.jsonl"))
+    return example_of(row(fields), preferences_of([row(fields)]).read)
 
 
 @pytest.mark.parametrize(
     ("fields", "prompt", "form"),
     [
         ({"prompt": "Hi"}, ["Hi"], "a prompt (prompt) with a chosen and a rejected answer"),
-        ({"question": "Hi", "system": "Be kind."}, ["Be kind.", "Hi"], "a prompt (question) with a chosen and a rejected answer"),
+        ({"question": "Hi", "system": "Be kind."}, ["Be kind.", "Hi"], f"a prompt (question, system) {WITH}"),
         ({"prompt": [HI]}, ["Hi"], "chats (prompt) with a chosen and a rejected answer"),
-        ({}, [], "a chosen and a rejected answer without a prompt"),
-        ({"instruction": "Greet", "input": "me"}, ["Greet\n\nme"], f"{ALPACA} with a chosen and a rejected answer"),
+        ({}, [], "a chosen and a rejected answer, without a prompt"),
+        ({"instruction": "Greet", "input": "me"}, ["Greet\n\nme"], f"a prompt (instruction, input) {WITH}"),
         ({"conversations": SHAREGPT}, ["Hi"], "chats (conversations) with a chosen and a rejected answer"),
     ],
 )  # fmt: skip
@@ -51,7 +51,8 @@ def test_answers_as_texts_come_with_a_prompt_of_any_form_or_with_none(fields: di
     assert isinstance(found, Preference), found
     assert [message["content"] for message in found.prompt] == prompt
     assert (found.chosen, found.rejected) == ("Good day.\n", "What?")
-    assert draft_preference(row(fields), preferences_of([row(fields)], "a").keywords["columns"]).form == form  # type: ignore[attr-defined]
+    draft = preferences_of([row(fields)]).read(row(fields))
+    assert draft.form == form
 
 
 @pytest.mark.parametrize(
@@ -112,23 +113,23 @@ def test_a_pair_that_cannot_be_learnt_from_is_left_out_with_its_reason(fields: d
 
 
 def test_columns_are_found_or_named_and_those_that_are_not_there_are_said() -> None:
-    other = {"query": "Hi", "chosen_response": "a", "rejected_response": "b", "best": "c"}
-    found = example_of(row(other), preferences_of([row(other)], "a.jsonl"))
+    other = {"query": "Hi", "preferred": "a", "loser": "b", "best": "c"}
+    found = example_of(row(other), preferences_of([row(other)]).read)
     assert found == Preference("a.jsonl:1", ({"role": "user", "content": "Hi"},), "a", "b")
-    named = example_of(row(other), preferences_of([row(other)], "a.jsonl", chosen="best"))
+    named = example_of(row(other), preferences_of([row(other)], {"chosen": "best"}).read)
     assert isinstance(named, Preference)
     assert named.chosen == "c"
     with pytest.raises(InputError, match='no column "bst"; its columns are "query"') as caught:
-        preferences_of([row(other)], "a.jsonl", chosen="bst")
-    assert "--set prefer.data.chosen_column=best" in caught.value.mend
-    with pytest.raises(InputError, match='no column "rejected"'):
-        preferences_of([row({"prompt": "a", "chosen": "b"})], "a.jsonl")
+        preferences_of([row(other)], {"chosen": "bst"})
+    assert "Set prefer.data.chosen_column" in caught.value.mend
+    with pytest.raises(InputError, match="no column was found for the chosen and rejected"):
+        preferences_of([row({"prompt": "a", "chosen": "b"})])
 
 
 def test_each_pair_is_there_once_and_one_that_is_chosen_both_ways_not_at_all() -> None:
     pairs = [("a", "b", "c"), ("a ", "B", "c"), ("d", "e", "f"), ("d", "f", "e"), ("a", "b", "d")]
     rows = [row({"prompt": p, "chosen": c, "rejected": r}, number) for number, (p, c, r) in enumerate(pairs, start=1)]
-    found = gather(PREFERENCE, rows, preferences_of(rows, "a.jsonl"))
+    found = gather(PREFERENCE, rows, preferences_of(rows))
     assert [each.id for each in found.kept] == ["a.jsonl:1", "a.jsonl:5"]
     assert [(each.id, each.reason, each.detail) for each in found.rejected] == [
         ("a.jsonl:2", "exact-duplicate", "a.jsonl, line 2: repeats a.jsonl:1"),
@@ -164,7 +165,7 @@ def test_all_pairs_of_a_prompt_are_in_one_split() -> None:
 def test_the_books_pairs_are_read_but_those_that_say_the_same_twice(data_folder: Path) -> None:
     given = json.loads((data_folder / "preference-1100" / "instruction-data-with-preference.json").read_text())
     rows = [row(fields, number) for number, fields in enumerate(given, start=1)]
-    found = gather(PREFERENCE, rows, preferences_of(rows[:20], "a.jsonl"))
-    assert found.columns_found == "Alpaca (instruction, input) with a chosen and a rejected answer"
+    found = gather(PREFERENCE, rows, preferences_of(rows[:20]))
+    assert found.columns_found == "a prompt (instruction, input) with a chosen and a rejected answer"
     assert found.reasons == {"same-answers": 6}
     assert (found.rows, len(found.kept)) == (900, 894)
