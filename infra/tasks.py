@@ -143,7 +143,13 @@ def _workers(call: Callable[[Any], Any], workers: int, address: str | None, func
         from infra.cluster import ray_workers  # Ray, two seconds, which only a cluster is worth
 
         return ray_workers(call, workers, address)
-    return _processes(call, workers, getattr(function, "__module__", "")) if workers > 1 else nullcontext(_Here(call))
+    return _processes(call, workers, _module(function)) if workers > 1 else nullcontext(_Here(call))
+
+
+def _module(function: object) -> str:
+    while isinstance(function, partial):
+        function = function.func
+    return str(getattr(function, "__module__", ""))
 
 
 class _Here:
