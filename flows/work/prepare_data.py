@@ -24,7 +24,7 @@ from llm.events import Noted, Progress
 from llm.text.tokenizer import Tokenizer
 
 TOKENIZER_BYTES: Final = 100_000_000  # of text that a tokenizer is trained on: more changes hardly a merge, and costs memory
-_OF_THE_CORPUS: Final = ("source", "sources", "licence", "interpreter", "cleaning", "validation", "waivers")
+_OF_THE_CORPUS: Final = ("source", "sources", "licence", "interpreter", "rejected", "found", "found_rows", "validation")
 _FORMAT: Final = 1  # of a part: another one is not gone on with
 
 

@@ -115,6 +115,8 @@ class FinetuneConfig:
     """Examples in one update, over all workers together."""
     max_length: Annotated[int, Bounds(ge=0)] = 0
     """Tokens of an example at most; a longer text is cut off, a longer chat left out. 0: as many as the base model reads."""
+    pack: bool = False
+    """Whether the chats of a batch share rows of max_length, none cut and none seeing another, as little padding as can be."""
     seed: Annotated[int, Bounds(ge=0)] = 1
     """Decides the order of the examples, and the weights that the base model has not."""
     optimizer: OptimizerName = "adamw"

@@ -11,7 +11,9 @@ from torch import Tensor, nn
 
 from infra.store.errors import InputError
 from infra.store.manifest import Thing
+from llm.data.examples import ExampleOrder
 from llm.data.instructions import Instruction, read_instructions
+from llm.data.packing import pack
 from llm.data.tokens import Split
 from llm.events import Sampled
 from llm.models.assistant import from_base
@@ -29,7 +31,10 @@ AMONG: Final = 8  # steps whose chats are dealt out among them by length
 
 
 class AnswerTokens:
-    """A batch holds for each chat its ids and, one place on, what is to be learnt there: int64 (B, 2, T)."""
+    """A batch holds for each row its ids and, one place on, what is to be learnt there: int64 (B, 2, T).
+
+    Where a row holds several chats, a third plane says which one each place belongs to: int64 (B, 3, T).
+    """
 
     def count(self, batch: Tensor) -> Tensor:
         return (batch[:, 1] != _IGNORED).sum()
@@ -45,9 +50,10 @@ def losses(model: nn.Module, batch: Tensor) -> Tensor:
 
 def _learnt(model: nn.Module, batch: Tensor) -> tuple[Tensor, Tensor]:
     """Hidden states (count, C) and targets (count,): the output layer, a fifth of a small model, reads these places alone."""
-    inputs, targets = batch.unbind(dim=1)  # (B, T) twice
+    inputs, targets, *packed = batch.unbind(dim=1)  # (B, T) each
     learnt = targets != _IGNORED
-    return model.hidden(inputs)[learnt], targets[learnt]  # type: ignore[operator]
+    hidden = model.hidden(inputs, documents=packed[0] if packed else None)  # type: ignore[operator] # (B, T, C)
+    return hidden[learnt], targets[learnt]
 
 
 def as_batch(rows: Sequence[Rendered]) -> Tensor:
@@ -59,6 +65,53 @@ def as_batch(rows: Sequence[Rendered]) -> Tensor:
         batch[place, 0, : len(ids) - 1] = ids[:-1]
         batch[place, 1, : len(ids) - 1] = torch.where(mask[1:], ids[1:], _IGNORED)
     return batch
+
+
+def as_packed_batch(rows: Sequence[Rendered], length: int) -> Tensor:
+    """The same chats, several in a row of at most `length` places, in as few rows as best-fit packing finds: int64 (B, 3, T).
+
+    No chat sees another, and none is cut: the loss and its gradient are those of `as_batch`. What fills a row up is of no chat.
+    """
+    lengths = [len(row) - 1 for row in rows]
+    packed = pack(lengths, length)
+    batch = torch.zeros(len(packed), 3, max(sum(lengths[number] for number in row) for row in packed), dtype=torch.int64)
+    batch[:, 1] = _IGNORED
+    for place, row in enumerate(packed):
+        start = 0
+        for chat, number in enumerate(row, start=1):
+            ids, mask = torch.tensor(rows[number].ids), torch.tensor(rows[number].mask, dtype=torch.bool)
+            within = slice(start, start := start + lengths[number])
+            batch[place, 0, within] = ids[:-1]
+            batch[place, 1, within] = torch.where(mask[1:], ids[1:], _IGNORED)
+            batch[place, 2, within] = chat
+    return batch
+
+
+@dataclass(frozen=True)
+class Padding:
+    """Share of the places of an epoch's batches that hold no chat: with a chat a row, like lengths together; and with several."""
+
+    alone: float
+    packed: float
+
+
+def padding(lengths: Sequence[int], config: FinetuneConfig, length: int) -> Padding:
+    """Of training chats of so many ids each. length: of a row at most."""
+    places = np.array([each - 1 for each in lengths], dtype=np.int64)
+    used, wide = dict.fromkeys((False, True), 0), dict.fromkeys((False, True), 0)
+    for packed in (False, True):
+        order = ExampleOrder(places, config.batch_size, config.seed, among(packed))
+        for step in range(max(1, len(places) // config.batch_size)):
+            chosen = places[order.starts(step)].tolist()
+            rows = pack(chosen, length) if packed else [[number] for number in range(len(chosen))]
+            used[packed] += sum(chosen)
+            wide[packed] += len(rows) * max(sum(chosen[number] for number in row) for row in rows)
+    return Padding(*(1 - used[packed] / wide[packed] for packed in (False, True)))
+
+
+def among(packed: bool) -> int:
+    """Steps whose chats are dealt out among them by length: not where chats share rows, which long and short ones fill."""
+    return 1 if packed else AMONG
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,7 +162,8 @@ def prepare(base: Thing, examples: Thing, config: FinetuneConfig) -> Task:
     shown, size = looked_at.chats[0], chats.tokenizer.size
 
     def read(numbers: NDArray[np.int64]) -> Tensor:
-        return as_batch([training.rows[number] for number in numbers])
+        chosen = [training.rows[number] for number in numbers]
+        return as_packed_batch(chosen, length) if config.pack else as_batch(chosen)
 
     def validate(batches: Sequence[Tensor], numerics: Numerics) -> tuple[float, float]:
         return look(model, batches, numerics, stop=chats.end, answer_bytes=looked_at.answer_bytes)
@@ -129,7 +183,7 @@ def prepare(base: Thing, examples: Thing, config: FinetuneConfig) -> Task:
         looks=[as_batch(rows[start : start + 16]) for start in range(0, len(rows), 16)],
         measure="bits_per_byte",
         validate=validate,
-        among=AMONG,
+        among=among(config.pack),
         sample=sample,
     )
 

@@ -23,7 +23,7 @@ from llm.text.chat import Rendered
 from llm.training.checkpoints import restore_model
 from llm.training.config import FinetuneConfig
 from llm.training.finetune import FinetuneJob, finetune
-from llm.training.instruct import AnswerTokens, as_batch, fitting, longest, prepare
+from llm.training.instruct import AnswerTokens, as_batch, as_packed_batch, fitting, longest, padding, prepare
 from llm.training.numerics import Numerics
 from llm.training.optimizers import AdamW
 from llm.training.resume import newest
@@ -78,6 +78,44 @@ def make_instruct_job(store: FolderStore, tmp_path: Path) -> MakeJob:
 def test_a_batch_holds_each_id_and_what_is_to_be_learnt_after_it() -> None:
     assert as_batch(ROWS).tolist() == [[[5, 6, 7, 8], [-100, 7, 8, -100]], [[4, 3, 0, 0], [-100, 2, -100, -100]]]
     assert AnswerTokens().count(as_batch(ROWS)) == 3
+
+
+@pytest.mark.parametrize("name", ["llama-tiny", "gpt2-tiny"])
+def test_chats_that_share_a_row_are_learnt_as_each_by_itself(name: str) -> None:
+    model = new_model(preset(name, vocabulary=64, context_length=32)).eval()  # no dropout: it would fall elsewhere
+    model.initialise(1)
+    random = np.random.default_rng(0)
+    rows = []
+    for length in random.integers(3, 24, 20):
+        mask = (np.arange(length) > length // 2).astype(int)
+        rows.append(Rendered(tuple(random.integers(0, 64, length).tolist()), tuple(mask.tolist())))
+    alone, packed = as_batch(rows), as_packed_batch(rows, 31)
+    assert (packed.shape[0], alone.shape[0]) == (9, 20)
+    assert AnswerTokens().count(packed) == AnswerTokens().count(alone)
+    found = []
+    for batch in (alone, packed):
+        model.zero_grad()
+        loss = AnswerTokens().loss(model, batch)
+        loss.backward()
+        found.append((loss.detach(), [parameter.grad for parameter in model.parameters() if parameter.grad is not None]))
+        found[-1] = (found[-1][0], [gradient.clone() for gradient in found[-1][1]])
+    torch.testing.assert_close(found[0][0], found[1][0], rtol=1e-6, atol=1e-6)
+    for ours, theirs in zip(found[0][1], found[1][1], strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
+
+
+def test_every_chat_stands_whole_in_one_row_and_apart_from_the_others() -> None:
+    rows = [*ROWS, Rendered((11, 12, 13), (0, 1, 1))]
+    batch = as_packed_batch(rows, 8)
+    assert batch.tolist() == [[[5, 6, 7, 8, 4, 3, 11, 12], [-100, 7, 8, -100, -100, 2, 12, 13], [1, 1, 1, 1, 2, 2, 3, 3]]]
+    assert as_packed_batch(rows, 5)[:, 2].tolist() == [[1, 1, 1, 1], [1, 1, 2, 2]]
+
+
+def test_how_much_is_filled_up_is_told_with_packing_and_without() -> None:
+    lengths = np.random.default_rng(0).integers(10, 200, 400).tolist()
+    share = padding(lengths, FinetuneConfig(epochs=1.0, batch_size=16), 1024)
+    assert 0.05 < share.alone < 0.2
+    assert 0 <= share.packed < 0.02
 
 
 def test_the_loss_is_that_of_the_answers_computed_by_hand(model: CausalModel) -> None:
@@ -151,9 +189,9 @@ def test_bits_per_byte_are_those_of_the_text_and_the_loss_that_of_the_stop_token
     assert bits == pytest.approx(text / np.log(2) / sum(len(chat.answer) for chat in held_out.chats), rel=1e-5)
 
 
-@pytest.mark.parametrize("stop", [3, 5, 11, 12])
+@pytest.mark.parametrize(("stop", "pack"), [(3, False), (5, False), (5, True), (11, False), (12, False)])
 def test_a_run_stopped_at_any_step_ends_as_if_undisturbed_bit_for_bit(
-    store: FolderStore, make_instruct_job: MakeJob, stop: int
+    store: FolderStore, make_instruct_job: MakeJob, stop: int, pack: bool
 ) -> None:
     class Stopped(BaseException):
         """The process is gone."""
@@ -162,11 +200,11 @@ def test_a_run_stopped_at_any_step_ends_as_if_undisturbed_bit_for_bit(
         if isinstance(event, StepDone) and event.step == stop:
             raise Stopped
 
-    whole = finetune(make_instruct_job("finetune-whole-1"), ignore)
+    whole = finetune(make_instruct_job("finetune-whole-1", pack=pack), ignore)
     with pytest.raises(Stopped):
-        finetune(make_instruct_job("finetune-cut-1"), observe)
+        finetune(make_instruct_job("finetune-cut-1", pack=pack), observe)
     events: list[Event] = []
-    history = finetune(make_instruct_job("finetune-cut-2", earlier_runs=("finetune-cut-1",)), events.append)
+    history = finetune(make_instruct_job("finetune-cut-2", earlier_runs=("finetune-cut-1",), pack=pack), events.append)
     assert [event.step for event in events if isinstance(event, Resumed)] == ([] if stop <= 4 else [(stop - 1) // 4 * 4])
     for name in ("loss", "gradient_norm", "learning_rate", "tokens", "validation_loss", "validation_bits_per_byte"):
         assert [row[name] for row in history.rows] == [row[name] for row in whole.rows]
