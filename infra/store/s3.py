@@ -35,7 +35,7 @@ class S3Store:
         """That of an s3:// URL. Raises InputError when it names no bucket."""
         parts = urlsplit(url)
         prefix = parts.path.strip("/")
-        if not parts.netloc or "//" in prefix or parts.query or parts.fragment:
+        if not parts.netloc or "//" in parts.path or parts.query or parts.fragment:
             raise InputError("this names no place in S3", where=url, mend="Write s3://BUCKET or s3://BUCKET/PREFIX.")
         return cls(parts.netloc, prefix)
 
@@ -199,14 +199,15 @@ class S3Store:
         return True
 
     def _check_conditional(self) -> None:
-        if fault := remembered_fault(self._cache.note(self._id, "probe"), self._find_fault):
+        if fault := remembered_fault(self._cache.note(self._id, "probe"), self.find_conditional_fault):
             raise StoreError(
                 f"{fault}: leases and the ledger cannot be kept there",
                 where=self.url,
                 mend="Set SLIPWAY_STORE to a bucket of a server whose conditional puts hold (AWS S3, Ceph RGW), or to a folder.",
             )
 
-    def _find_fault(self) -> str:
+    def find_conditional_fault(self) -> str:
+        """What the probe finds wrong with this server's conditional puts, now; "" when nothing is."""
         with self._errors(_HIDDEN):
             return find_fault(_Puts(self), f"{_HIDDEN}/probe")
 

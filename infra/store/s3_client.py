@@ -83,7 +83,8 @@ def _may_pass(error: Exception) -> bool:
     if isinstance(error, boto.ClientError):
         status, code = told(error)
         return status in {409, 429, 500, 502, 503, 504} or code in _BUSY
-    return isinstance(error, boto.HTTPClientError | boto.IncompleteReadError) and not isinstance(error, boto.SSLError)
+    passing = boto.ConnectionError | boto.HTTPClientError | boto.IncompleteReadError
+    return isinstance(error, passing) and not isinstance(error, boto.SSLError)
 
 
 @contextmanager
@@ -105,7 +106,7 @@ def errors(bucket: str, where: str) -> Iterator[None]:
     except boto.SSLError as error:
         mend = "Set AWS_CA_BUNDLE to the file with the server's certificate authority, or mend AWS_ENDPOINT_URL."
         raise StoreError(f"the S3 server's certificate is not trusted: {_said(error)}", where=where, mend=mend) from None
-    except (boto.HTTPClientError, boto.IncompleteReadError) as error:
+    except (boto.ConnectionError, boto.HTTPClientError, boto.IncompleteReadError) as error:
         mend = f"Start the server, mend AWS_ENDPOINT_URL, {_ELSEWHERE}"
         raise StoreError(f"the S3 server cannot be reached: {_said(error)}", where=where, mend=mend) from None
     except boto.BotoCoreError as error:
@@ -118,7 +119,7 @@ def _answered(error: "ClientError", bucket: str, where: str) -> StoreError:
     status, code = told(error)
     if code == "NoSuchBucket":
         return StoreError(f"there is no bucket {bucket}", where=where, mend=f"Make it: aws s3 mb s3://{bucket}, {_ELSEWHERE}")
-    if code in _MISSING or status == 404:
+    if code in _MISSING:
         return NotFoundError("no such file in the store", where=where)
     if code in {"InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken", "RequestTimeTooSkewed"}:
         return StoreError(f"the S3 server does not take the credentials ({code})", where=where, mend=_KEYS)

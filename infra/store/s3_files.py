@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypedDict, TypeVar
 
-from infra.store.s3_client import repeat
+from infra.store.s3_client import repeat, told
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
@@ -52,7 +52,7 @@ def upload(client: "S3Client", bucket: str, key: str, path: Path, facts: Mapping
 
     try:
         parts = _each(send, range(-(-size // part)))
-        return repeat(lambda: client.complete_multipart_upload(**parts_of, MultipartUpload={"Parts": parts}))["ETag"]
+        return _complete(client, parts_of, parts, facts)
     except BaseException:
         with suppress(Exception):  # what is left where this fails, or by a killed process, gc takes away
             client.abort_multipart_upload(**parts_of)
@@ -79,6 +79,20 @@ def download(client: "S3Client", bucket: str, key: str, path: Path, *, etag: str
         _each(receive, range(0, size, PART))
     finally:
         os.close(descriptor)
+
+
+def _complete(client: "S3Client", parts_of: "_Upload", parts: "list[CompletedPartTypeDef]", facts: Mapping[str, str]) -> str:
+    from botocore.exceptions import ClientError  # boto3 is there by now
+
+    try:
+        return repeat(lambda: client.complete_multipart_upload(**parts_of, MultipartUpload={"Parts": parts}))["ETag"]
+    except ClientError as error:
+        if told(error)[1] != "NoSuchUpload":
+            raise
+        made = client.head_object(Bucket=parts_of["Bucket"], Key=parts_of["Key"])  # an earlier sending did it, unheard
+        if made["Metadata"] != facts:
+            raise
+        return made["ETag"]
 
 
 def _each(work: Callable[[int], T], items: Sequence[int]) -> list[T]:
