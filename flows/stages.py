@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from flows import door, served
 from flows.origins import HUB, Origin
@@ -23,20 +23,27 @@ from infra.settings import Settings
 from infra.store.fingerprint import RUNTIME, fingerprint
 from infra.store.protocol import Store
 from llm.data import labelled
-from llm.data.config import PYTHON_STDLIB, ClassificationData, DataConfig, Expectations, LabelExpectations
+from llm.data.cleaning.config import CleaningConfig
+from llm.data.config import PYTHON_STDLIB, ClassificationData, DataConfig, Expectations, LabelExpectations, dataset_name
 from llm.data.instruction_config import InstructionDataConfig, InstructionExpectations
-from llm.data.sources import SourceVersion, inspect
 from llm.training.config import FinetuneConfig
 from llm.training.resume import newest
+
+if TYPE_CHECKING:
+    from llm.data.reading.found import Found
 
 
 @dataclass(frozen=True)
 class Gathering:
-    """What of the data's settings bears on gathering and judging it; the split does not."""
+    """What of the data's settings bears on gathering and judging it; the split and the weights do not.
+
+    columns: of the text, by the name of the source. cleaning: the rules in force, whether said or meant by the sources.
+    """
 
     data: Annotated[DataConfig, RUNTIME]
-    text_column: str
+    columns: Mapping[str, str]
     max_document_bytes: int
+    cleaning: CleaningConfig
     expectations: Expectations
 
 
@@ -144,8 +151,17 @@ class RollingBack:
 
 def validate_data(data: DataConfig) -> Stage:
     """Documents, gathered and judged. Looks at the source at once: what is wrong with it is said before anything starts."""
-    settings = Gathering(data, data.text_column, data.max_document_bytes, data.expectations)
-    return Stage("validate-data", "flows.work.validate_data:work", settings, {"source": _inspected(data).version})
+    settings = Gathering(
+        data=data,
+        columns={source.source_name: source.text_column for source in data.sources} or {"": data.text_column},
+        max_document_bytes=data.max_document_bytes,
+        cleaning=data.rules,
+        expectations=data.expectations,
+    )
+    inputs: dict[str, Input] = {"source": _inspected(data).version}
+    for path in data.rules.evaluation_sets:
+        inputs[f"evaluation set {dataset_name(path, '')}"] = _looked_at(path).version
+    return Stage("validate-data", "flows.work.validate_data:work", settings, inputs)
 
 
 def import_base(found: Origin) -> Stage:
@@ -323,22 +339,31 @@ def _training(name: str, work: str, config: Any, inputs: dict[str, Input], worke
 
 
 @cache
-def _inspected_labels(data: ClassificationData, corpus: DataConfig) -> SourceVersion:
+def _inspected_labels(data: ClassificationData, corpus: DataConfig) -> "Found":
     return labelled.inspect(data, corpus)
 
 
 @cache
-def _inspected_instructions(data: InstructionDataConfig, corpus: DataConfig) -> SourceVersion:
+def _inspected_instructions(data: InstructionDataConfig, corpus: DataConfig) -> "Found":
     from llm.data.instruction_sources import inspect_instructions  # pyarrow and tokenizers: who has no instructions does without
 
     return inspect_instructions(data, corpus)
 
 
 @cache
-def _inspected(data: DataConfig) -> SourceVersion:
-    return inspect(data.path, data)
+def _inspected(data: DataConfig) -> "Found":
+    from llm.data.corpus_sources import corpus_sources  # pyarrow: half of a plan's time, where no data is looked at
+
+    return corpus_sources(data).whole
+
+
+@cache
+def _looked_at(path: str) -> "Found":
+    from llm.data.reading.inspect import inspect  # as above
+
+    return inspect(path)
 
 
 def text_bytes(data: DataConfig) -> int:
-    """Bytes of text at the source."""
+    """Bytes of text at the sources; of packed files an estimate."""
     return _inspected(data).text_bytes

@@ -1,35 +1,78 @@
-"""The work of `validate-data`: gather documents, profile them on the way, let Great Expectations judge, publish the corpus."""
+"""The work of `validate-data`: sources gathered and cleaned in parts, profiled on the way, judged, published as a corpus."""
 
-from dataclasses import asdict
+import os
+from functools import partial
 
 from flows.pipeline.stage import Job, Outcome
+from flows.reporting import FINDINGS, REJECTED, Gathered, report_on
 from flows.stages import Gathering
 from flows.work.verdict import show_verdict
 from infra.store.errors import InputError
-from infra.validation import validate
-from llm.data.corpus import corpus_facts, publish_corpus, write_corpus
+from infra.store.manifest import publish
+from infra.tasks import run_tasks
+from llm.data.corpus import corpus_facts, publish_corpus
+from llm.data.corpus_sources import corpus_sources
+from llm.data.gathering.counts import counted, rejected_rows
+from llm.data.gathering.gather import gather, remove_parts
 from llm.data.profile import Profiler
-from llm.data.sources import documents, inspect
 from llm.events import Noted
 
 
 def work(job: Job, settings: Gathering) -> Outcome:
-    data = settings.data
-    source, profiler, folder = inspect(data.path, data), Profiler(), job.scratch / "corpus"
-    job.observe(Noted(source.summary))
-    stats = write_corpus(profiler.watch(documents(data.path, data)), folder)
-    profile = profiler.result()
-    report = validate(profile.numbers, profile.sample(), asdict(data.expectations))
+    data, rules, name, cluster = settings.data, settings.cleaning, settings.data.dataset_name, job.settings.ray_address
+    sources = corpus_sources(data)
+    job.observe(Noted(sources.whole.summary))
+    profiler = Profiler(duplicates=rules.duplicates == "keep")
+    gathered = gather(
+        sources.each,
+        rules,
+        store=job.store,
+        key=job.key,
+        folder=job.scratch / "gathered",
+        max_document_bytes=data.max_document_bytes,
+        run=partial(run_tasks, workers=data.workers or (0 if cluster else os.cpu_count() or 1), address=cluster),
+        observe=job.observe,
+        watch=profiler.watch,
+    )
+    if corpus_sources(data).whole.version != sources.whole.version:
+        raise InputError("changed while it was read", where=_place(sources.path), mend="Start again when nobody writes to it.")
+    counts = counted(gathered, rules)
+    profile = profiler.result(counts)
+    validation = job.scratch / "validation"
+    validation.mkdir()
+    gathered.rejected_file.rename(validation / REJECTED)
+    gathered.findings_file.rename(validation / FINDINGS)
+    rejected = rejected_rows(validation / REJECTED)
+    judged = Gathered("corpus", name, _place(sources.path), sources.whole, profile, counts, rejected)
+    report, _ = report_on(judged, settings.expectations, validation, job.store)
+    told = publish(job.store, f"runs/{job.run}/artifacts/validation", validation, {"kind": "validation", "passed": report.passed})
+    job.observe(Noted(f"report: {told.uri}/report.html"))
     show_verdict(job, report, "validate-data", "data.expectations")
-    if inspect(data.path, data).version != source.version:
-        raise InputError("changed while it was read", where=data.path, mend="Start again when nobody writes to it.")
     job.still_ours()
-    corpus = publish_corpus(job.store, folder, data.dataset_name, corpus_facts(data.dataset_name, source, stats, report.document()))
-    result = {
-        "documents": stats.rows,
-        "bytes": stats.bytes,
-        "duplicates": stats.duplicates,
-        "expectations": len(report.rows),
-        "source_path": source.path,
+    facts = {
+        "rows_read": gathered.rows,
+        "rejected": dict(gathered.rejected),
+        "found": dict(gathered.found),
+        "found_rows": dict(gathered.found_rows),
+        "mixture": {name: counts.bytes_kept for name, counts in gathered.sources.items()} if data.sources else {},
+        "profile": profile.document(),
+        "report": told.prefix,
     }
-    return Outcome({"corpus": corpus}, result)
+    corpus = publish_corpus(
+        job.store, gathered.corpus, name, corpus_facts(name, sources.whole, gathered.stats, report.document()) | facts
+    )
+    remove_parts(job.store, job.key)
+    result = {
+        "documents": gathered.stats.rows,
+        "bytes": gathered.stats.bytes,
+        "rows": gathered.rows,
+        "rejected": sum(gathered.rejected.values()),
+        "duplicates": gathered.stats.duplicates + gathered.rejected.get("exact-duplicate", 0),
+        "expectations": len(report.rows),
+        "source_path": sources.path,
+    }
+    return Outcome({"corpus": corpus, "validation": told}, result)
+
+
+def _place(path: object) -> str:
+    return path if isinstance(path, str) else ", ".join(str(each) for each in path.values()) if isinstance(path, dict) else ""

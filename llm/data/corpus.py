@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from infra.store.manifest import Thing, content_version, describe, publish
 from infra.store.protocol import Store
 from llm.data.documents import Document
-from llm.data.sources import SourceVersion
+from llm.data.reading.found import Found
 
 _SCHEMA: Final = pa.schema([pa.field(name, pa.string(), nullable=False) for name in ("id", "parent", "source", "text")])
 _GROUP_BYTES = 4_000_000  # text in one row group: what a reader holds at once
@@ -66,7 +66,7 @@ def text_digest(text: str) -> bytes:
     return hashlib.sha256(text.encode()).digest()[:16]
 
 
-def corpus_facts(name: str, source: SourceVersion, stats: CorpusStats, validation: Mapping[str, Any]) -> dict[str, Any]:
+def corpus_facts(name: str, source: Found, stats: CorpusStats, validation: Mapping[str, Any]) -> dict[str, Any]:
     """What the manifest says about a corpus: where it came from, what it holds, and how it was judged."""
     return {
         "kind": "corpus",
@@ -108,7 +108,7 @@ def read_rows(thing: Thing, rows: Collection[int]) -> dict[int, Document]:
 
 
 def _row_groups(thing: Thing) -> Iterator[tuple[pq.ParquetFile, int]]:
-    for name in sorted(name for name in thing.files if name.endswith(".parquet")):
+    for name in sorted(name for name in thing.files if name.startswith("corpus-")):
         with pq.ParquetFile(thing.path(name)) as shard:
             yield from ((shard, group) for group in range(shard.num_row_groups))
 

@@ -5,10 +5,10 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
+from infra.store.errors import InputError
 from infra.store.fingerprint import fingerprint
-from llm.data import sources
-from llm.data.config import PYTHON_STDLIB, ClassificationData, DataConfig
-from llm.data.documents import Document
+from llm.data.config import CURATED, PYTHON_STDLIB, ClassificationData, DataConfig
+from llm.data.documents import Document, cut_document
 from llm.data.kinds.classification import CLASSIFICATION, Labelled, labelled_of
 from llm.data.rows import Row
 from llm.data.stdlib_parts import PARTS, part_of
@@ -62,12 +62,26 @@ def judge(data: ClassificationData, cleaning: "CleaningConfig | None" = None, **
 
 
 def stdlib_documents(corpus: DataConfig) -> list[Document]:
-    """The documents that pretraining takes from the standard library, in its order: each exact text once."""
-    kept: dict[str, Document] = {}
-    for document in sources.documents(PYTHON_STDLIB, corpus):
-        if document.text.strip():
-            kept.setdefault(document.text, document)
-    return list(kept.values())
+    """The documents that pretraining takes from the standard library, in its order: what `validate-data` keeps of it.
+
+    Raises InputError where `data.cleaning` changes what that is.
+    """
+    from llm.data.cleaning.duplicates import digest  # pyarrow and numpy's friends, as above
+    from llm.data.reading.inspect import inspect as look
+    from llm.data.reading.rows import read
+
+    if corpus.rules != CURATED:
+        what = f"{PYTHON_STDLIB} is asked and classified as it is, and data.cleaning changes its documents"
+        raise InputError(what, where="data.cleaning", mend="Leave data.cleaning as it is, or give rows of your own.")
+    kept: dict[bytes, Row] = {}
+    for row in read(look(PYTHON_STDLIB)):
+        if isinstance(row, Row):
+            kept.setdefault(digest(row.fields["text"]), row)
+    passages: dict[str, Document] = {}
+    for row in kept.values():
+        for passage in cut_document(row.id, row.source, [row.fields["text"]], corpus.max_document_bytes):
+            passages.setdefault(passage.text, passage)
+    return list(passages.values())
 
 
 def by_part(documents: Sequence[Document]) -> list[Labelled]:

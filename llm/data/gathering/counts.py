@@ -1,6 +1,7 @@
 """What a gathering counted, in the words of the profile, with the first rows that show each."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, Final
 
 from llm.data.cleaning.config import CleaningConfig
@@ -26,15 +27,15 @@ def counted(gathered: Gathered, config: CleaningConfig) -> Counted:
     )
 
 
-def rejected_rows(gathered: Gathered) -> Iterator[Rejected]:
-    """Every rejected row, in order, one row group in memory at a time."""
-    for columns in row_groups(gathered.rejected_file, REJECTED.names):
+def rejected_rows(path: Path) -> Iterator[Rejected]:
+    """Every row of a table of rejected ones, in order, one row group in memory at a time."""
+    for columns in row_groups(path, REJECTED.names):
         yield from map(Rejected, *columns)
 
 
 def _turned_away(gathered: Gathered) -> Iterator[Example]:
     wanted = dict.fromkeys(gathered.rejected, _SHOWN)
-    for row in rejected_rows(gathered):
+    for row in rejected_rows(gathered.rejected_file):
         if wanted[row.reason]:
             wanted[row.reason] -= 1
             yield Example(row.reason, row.id, row.source, row.row, row.detail, row.text)

@@ -14,10 +14,12 @@ from llm.data.classification import (
     write_examples,
 )
 from llm.data.config import PYTHON_STDLIB, ClassificationData, DataConfig
+from llm.data.corpus import publish_corpus, read_corpus
+from llm.data.corpus_sources import corpus_sources
 from llm.data.documents import Document
+from llm.data.gathering.gather import gather as gather_corpus
 from llm.data.kinds.classification import Labelled, normalised
-from llm.data.labelled import gather
-from llm.data.sources import documents
+from llm.data.labelled import gather, stdlib_documents
 from llm.data.tokens import Split, split_documents
 
 
@@ -33,21 +35,16 @@ def test_a_text_lands_in_the_same_split_whatever_file_it_comes_in_and_where() ->
     assert [splits.count(split) for split in ("train", "validation", "test")] == [210, 30, 60]
 
 
-def test_docstrings_that_are_tested_on_were_held_back_from_pretraining_too() -> None:
+def test_docstrings_that_are_tested_on_were_held_back_from_pretraining_too(store: FolderStore, tmp_path: Path) -> None:
     config = DataConfig()
-    corpus = list(documents(PYTHON_STDLIB, config))
-    seen = {document.text for document in corpus}
+    gathered = gather_corpus(corpus_sources(config).each, config.rules, store=store, key="k", folder=tmp_path / "gathered")
+    corpus = list(read_corpus(publish_corpus(store, gathered.corpus, "stdlib", {})))
+    assert corpus == stdlib_documents(config)
+    splits = split_documents(corpus, validation_share=config.validation_share, test_share=config.test_share).splits
+    learnt = {normalised(document.text) for document, split in zip(corpus, splits, strict=True) if split == "train"}
     found = gather(ClassificationData(path=PYTHON_STDLIB), config)
-    unique = {document.text: document for document in reversed(corpus)}.values()  # the first of each text, as in the corpus
-    pretraining = split_documents(sorted(unique, key=lambda each: each.id), validation_share=0.05, test_share=0.05)
-    learnt = {
-        normalised(document.text)
-        for document, split in zip(sorted(unique, key=lambda each: each.id), pretraining.splits, strict=True)
-        if split == "train"
-    }
     tested = [row for row, split in zip(found.rows.kept, found.splits, strict=True) if split == "test"]
     assert 200 < len(tested) < 450
-    assert all(row.text in seen for row in tested)
     assert not [row for row in tested if normalised(row.text) in learnt]
     trained = {normalised(row.text) for row, split in zip(found.rows.kept, found.splits, strict=True) if split == "train"}
     assert not trained & {normalised(row.text) for row in tested}

@@ -8,10 +8,9 @@ import pytest
 from infra.store.errors import DamagedError
 from infra.store.folder import FolderStore
 from infra.store.manifest import describe, load
-from llm.data.config import DataConfig
 from llm.data.corpus import CorpusStats, corpus_facts, publish_corpus, read_corpus, read_names, read_rows, write_corpus
 from llm.data.documents import Document
-from llm.data.sources import inspect
+from llm.data.reading.inspect import inspect
 
 
 def texts(n: int) -> list[Document]:
@@ -70,7 +69,7 @@ def test_a_damaged_shard_is_named_and_not_read(store: FolderStore, tmp_path: Pat
 
 def test_the_manifest_says_where_the_text_came_from(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("text")
-    source = inspect(str(tmp_path), DataConfig())
+    source = inspect(str(tmp_path))
     facts = corpus_facts("plays", source, CorpusStats(3, 40, 2, 1), {"passed": True})
     assert facts == {
         "kind": "corpus",
@@ -79,7 +78,7 @@ def test_the_manifest_says_where_the_text_came_from(tmp_path: Path) -> None:
         "bytes": 40,
         "duplicates": 2,
         "empty": 1,
-        "source": {"kind": "folder", "version": source.version, "summary": "1 file, 4 bytes of text"},
+        "source": {"kind": "folder", "version": source.version, "summary": "1 file (1 txt), 4 bytes of text"},
         "sources": [{"name": "a.txt", "sha256": "982d9e3eb996f559e633f4d194def3761d909f5a3b647d1a851fead67c32c9d1", "bytes": 4}],
         "licence": "",
         "interpreter": "",

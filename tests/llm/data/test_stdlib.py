@@ -12,7 +12,8 @@ from infra.store.errors import InputError
 from llm.data import stdlib
 from llm.data.config import PYTHON_STDLIB, DataConfig
 from llm.data.documents import Document
-from llm.data.sources import documents, inspect
+from llm.data.labelled import stdlib_documents
+from llm.data.reading.inspect import inspect
 
 MODULE = '''"""What this module is for, said in a sentence of its own."""
 import sys
@@ -44,7 +45,7 @@ TOPICS = (
 
 @pytest.fixture(scope="module")
 def found() -> list[Document]:
-    return list(documents(PYTHON_STDLIB, DataConfig()))
+    return stdlib_documents(DataConfig())
 
 
 def test_there_is_text_enough_for_the_demo(found: list[Document]) -> None:
@@ -53,7 +54,7 @@ def test_there_is_text_enough_for_the_demo(found: list[Document]) -> None:
     assert 1_700_000 <= sum(len(text.encode()) for text in texts) <= 2_600_000
     assert max(Counter(document.id for document in found).values()) == 1
     assert min(len(document.text) for document in found if document.id == document.parent) >= 40
-    assert abs(inspect(PYTHON_STDLIB, DataConfig()).text_bytes / sum(len(text.encode()) for text in texts) - 1) < 0.25
+    assert abs(inspect(PYTHON_STDLIB).text_bytes / sum(len(text.encode()) for text in texts) - 1) < 0.25
 
 
 def test_the_words_are_those_of_the_library(found: list[Document]) -> None:
@@ -67,7 +68,7 @@ def test_the_words_are_those_of_the_library(found: list[Document]) -> None:
 
 
 def test_its_version_names_the_interpreter_and_stays() -> None:
-    source, again = inspect(PYTHON_STDLIB, DataConfig()), inspect(PYTHON_STDLIB, DataConfig(max_document_bytes=1))
+    source, again = inspect(PYTHON_STDLIB), inspect(PYTHON_STDLIB)
     assert source == again
     assert (source.kind, source.licence, source.interpreter) == ("stdlib", "PSF-2.0", f"CPython {platform.python_version()}")
     assert len(source.files) > 500
@@ -114,4 +115,4 @@ def test_each_docstring_bears_its_dotted_name_and_comes_unindented(library: Path
 
 def test_a_python_without_sources_is_told(library: Path) -> None:
     with pytest.raises(InputError, match="no sources"):
-        inspect(PYTHON_STDLIB, DataConfig())
+        inspect(PYTHON_STDLIB)
