@@ -15,7 +15,9 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "adapt": ("flows.cli.adapt:adapt", "A base model and rows of yours in; a finetuned model that serves out."),
     "run": ("flows.cli.run:run", "Run a flow here and now; --plan shows what would run and why, and starts nothing."),
     "plan": ("flows.cli.plan:plan", "What a training costs: parameters, FLOPs, tokens, memory, time."),
+    "data validate": ("flows.cli.data_validate:validate", "Judge data before anything is trained on it (exit 3: refused)."),
     "data show": ("flows.cli.data:show", "What a dataset holds and where it came from."),
+    "data export": ("flows.cli.data_export:export", "Write a dataset for other tools: Parquet, or Arrow for datasets."),
     "models list": ("flows.cli.models:list_models", "The registered models."),
     "models show": ("flows.cli.models:show", "One version with its card, or a model folder."),
     "models import": (
