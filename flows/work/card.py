@@ -19,6 +19,7 @@ def card(name: str, evidence: Mapping[str, Any], lineage: Mapping[str, Any]) -> 
         *(f"- {'passed' if gate['passed'] else '**failed**'}: {gate['name']} ({gate['observed']})" for gate in evidence["gates"]),
         *([] if evidence["gates"] else ["- none: there is no champion to compare with"]),
         "",
+        *_data(lineage),
         "## Where it comes from",
         *(f"- {label}: `{lineage[key]}`" for key, label in _ORIGINS.items() if lineage.get(key)),
         *_sources(lineage.get("sources", [])),
@@ -103,6 +104,43 @@ def _foresight(lineage: Mapping[str, Any]) -> list[str]:
 
 def _figure(value: float | None, shown: str) -> str:
     return "not known" if value is None else shown.format(value)
+
+
+def _data(lineage: Mapping[str, Any]) -> list[str]:
+    """How the data was judged that it learnt from: what held, what was waived and by whom, what was left out and what stayed."""
+    judged = lineage.get("validation")
+    if not judged:
+        return []
+    warned, waived = judged["warned"], judged["waived"]
+    return [
+        "## Data",
+        f"- {judged['held']} of {judged['judged']} expectations hold{'' if judged['passed'] else '; **refused**'}",
+        *(f"- **waived**: {_missed(each)}; {one_line(each['who'])}, until {each['expires']}: {_said(each)}" for each in waived),
+        *(f"- warning: {_missed(each)}" for each in warned[:_NAMED]),
+        *([f"- and {len(warned) - _NAMED} warnings more"] if len(warned) > _NAMED else []),
+        *_most("rejected rows", lineage.get("rejected", {})),
+        *_most("found and kept", lineage.get("found", {})),
+        "",
+    ]
+
+
+def _missed(each: Mapping[str, Any]) -> str:
+    observed = each["observed"]
+    return f"{each['words']}{'' if observed is None else f' {observed:,.4g}'}, wanted {each['asked']}"
+
+
+def _said(waiver: Mapping[str, Any]) -> str:
+    return one_line(waiver["reason"])[:300]
+
+
+def _most(words: str, counts: Mapping[str, int]) -> list[str]:
+    """Counts by name, the largest first."""
+    if not counts:
+        return []
+    ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    named = ", ".join(f"{name} {count:,}" for name, count in ordered[:_NAMED])
+    more = f" and {len(ordered) - _NAMED} kinds more" if len(ordered) > _NAMED else ""
+    return [f"- {words}: {sum(counts.values()):,} ({named}{more})"]
 
 
 def _continuations(evidence: Mapping[str, Any]) -> list[str]:

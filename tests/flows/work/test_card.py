@@ -89,6 +89,22 @@ def test_the_card_of_an_assistant_shows_what_finetuning_gained_and_what_it_says(
     assert "- **What is `a`?** A thing." in text
 
 
+def test_the_card_names_who_waived_what_until_when_and_what_the_data_is_like() -> None:
+    row = {"name": "max_duplicate_share", "words": "share of exact duplicates", "observed": 0.6, "asked": "at most 0.5"}
+    waiver = {"expectation": "max_duplicate_share", "who": "ann", "reason": "a refrain\nof songs", "expires": "2027-01-31"}
+    warning = {"name": "min_mean_bytes", "words": "bytes of a document, mean", "observed": 12.345, "asked": "at least 20"}
+    validation = {"passed": True, "judged": 29, "held": 21, "failed": [], "warned": [warning] * 7, "waived": [{**row, **waiver}]}
+    counts = {"rejected": {"empty": 20, "not-json": 32, **{f"r{n}": n for n in range(1, 6)}}, "found": {"pii:email": 5}}
+    text = card("tiny", EVIDENCE, {"validation": validation, **counts})
+    assert "## Data\n- 21 of 29 expectations hold\n" in text
+    assert "- **waived**: share of exact duplicates 0.6, wanted at most 0.5; ann, until 2027-01-31: a refrain of songs" in text
+    assert text.count("- warning: bytes of a document, mean 12.35, wanted at least 20") == 5
+    assert "- and 2 warnings more" in text
+    assert "- rejected rows: 67 (not-json 32, empty 20, r5 5, r4 4, r3 3 and 2 kinds more)" in text
+    assert "- found and kept: 5 (pii:email 5)" in text
+    assert "## Data" not in card("tiny", EVIDENCE, {})
+
+
 def test_hundreds_of_files_are_counted_and_not_listed() -> None:
     sources = [{"name": f"{number}.py", "sha256": "0" * 64, "bytes": 1_000} for number in range(700)]
     text = card("tiny", EVIDENCE, {"sources": sources})
