@@ -94,7 +94,7 @@ def _arrow_stream(mapped: Any, origin: Origin, columns: Sequence[str]) -> Iterat
 
 def _batch_rows(batch: Any, number: int, origin: Origin) -> Iterator[Row | Rejected]:
     names = unlike(batch.schema.names)
-    step = _rows_at_once(batch.num_rows, batch.nbytes)
+    step = _rows_at_once(batch.num_rows, batch.get_total_buffer_size())  # `nbytes` trusts unchecked offsets
     for start in range(0, batch.num_rows, step):
         piece = batch.slice(start, step)
         wrong: dict[int, str] = {}
@@ -108,7 +108,9 @@ def _batch_rows(batch: Any, number: int, origin: Origin) -> Iterator[Row | Rejec
             fields = {name: column[place] for name, column in zip(names, columns, strict=True)}
             if place in wrong:
                 text = "\n".join(str(value) for value in fields.values())
-                yield origin.rejected(number + start + place, "undecodable", f"{wrong[place]!r} is no text", text, fields)
+                yield origin.rejected(
+                    number + start + place, "undecodable", f"{wrong[place]!r} is nothing that can be read", text, fields
+                )
             else:
                 yield origin.row(number + start + place, fields)
 

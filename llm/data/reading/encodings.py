@@ -8,6 +8,7 @@ import codecs
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from itertools import pairwise
 from typing import Final
 
 import charset_normalizer
@@ -15,6 +16,7 @@ import charset_normalizer
 HEAD: Final = 1 << 20
 """Bytes at the beginning of a file that its encoding is judged by."""
 BINARY: Final = "binary"
+UNKNOWN: Final = "unknown"
 NO_TEXT: Final = "binary: it holds no text"
 UNDECODABLE: Final = "its bytes are text in no encoding that is used around it"
 _MARKS: Final = (
@@ -32,17 +34,19 @@ _ASCII: Final = bytes(range(128))
 _NO_CP1252: Final = re.compile(rb"[\x81\x8d\x8f\x90\x9d]")
 # A sign such as ¿ or ³ between two letters, or ¾ before one, is a letter of another encoding; apostrophe and dashes are not.
 _ODD_CP1252: Final = re.compile(
-    rb"((?<=[A-Za-z\xc0-\xff])[\x80-\x83\x86-\x89\xa1-\xac\xae-\xb6\xb8\xb9\xbb-\xbf]"
+    rb"(?<=[A-Za-z])[\x82\x84\x88]|(?<=[a-z])[\x8a\x8c\x8e\x9f]"  # low quotes and capitals do not follow a small letter
+    rb"|((?<=[A-Za-z\xc0-\xff])[\x80-\x83\x86-\x89\xa1-\xac\xae-\xb6\xb8\xb9\xbb-\xbf]"
     rb"|[\xa4-\xa6\xa8\xac\xaf\xb1\xb6\xb8\xbc-\xbe])(?=[A-Za-z\xc0-\xff])"
 )
 # Those in use on the web; the guess among rarer relatives would be by chance.
 _LIKELY = [f"cp{page}" for page in (1250, 1251, 1252, 1253, 1254, 1255, 1256, 1257, 866, 874, 932, 949, 437, 850)]
 _LIKELY += ["iso8859_2", "iso8859_5", "iso8859_7", "iso8859_9", "koi8_r", "koi8_u", "euc_jp", "gb18030", "big5", "mac_roman"]
 _SAMPLE: Final = 1 << 16
+_ENOUGH: Final = 16  # bytes above ASCII; a guess by fewer would be one by chance
 
 
 def judge(head: bytes) -> str:
-    """The encoding of a text by its beginning: as Python names it, "mixed" for UTF-8 and cp1252 lines side by side, or "binary"."""
+    """The encoding of a text by its beginning: as Python names it, "mixed" for UTF-8 and cp1252 lines, "unknown" or "binary"."""
     for mark, name in _MARKS:
         if head.startswith(mark):
             return name
@@ -68,8 +72,8 @@ class LineDecoder:
         self.counts: Counter[str] = Counter()
         self._utf8 = 0
         self._name = encoding if encoding in _WIDE else "utf-8"
-        known = {"utf-8", "utf-8-sig", "mixed", "cp1252", BINARY, "", *_WIDE}
-        self._strict = encoding in _WIDE
+        known = {"utf-8", "utf-8-sig", "mixed", "cp1252", BINARY, UNKNOWN, "", *_WIDE}
+        self._strict = encoding in {UNKNOWN, *_WIDE}
         self._other = "" if encoding in known else encoding
         self._may_be_cut = encoding in {"utf-8", "utf-8-sig"}
 
@@ -167,15 +171,24 @@ def _judge_lines(head: bytes) -> str:
     lines = [line for line in head.splitlines() if not line.isascii()]
     odd = [line for line in lines if not _is_utf8(line)]
     single = [line for line in odd if _is_single_byte(line)]
-    mostly_utf8 = len(odd) * 2 < len(lines)
-    sample = b"\n".join(single or odd)[:_SAMPLE]
-    if not mostly_utf8 and not (single and _is_cp1252(sample)):
-        best = charset_normalizer.from_bytes(b"\n".join(odd)[:_SAMPLE], cp_isolation=_LIKELY).best()
-        if best is not None and best.encoding != "cp1252":
-            return codecs.lookup(best.encoding).name
-    if not single:
-        return "utf-8"
-    return "mixed" if len(single) < len(lines) else "cp1252"
+    if single and _is_cp1252(b"\n".join(single)[:_SAMPLE]):
+        return "mixed" if len(single) < len(lines) else "cp1252"
+    sample = b"\n".join(odd)[:_SAMPLE]
+    high = len(sample.translate(None, _ASCII))
+    in_sequences = sum(map(len, _SEQUENCE.findall(sample)))
+    if len(odd) * 2 < len(lines) or in_sequences * 2 > high:
+        return "utf-8" if not single else UNKNOWN
+    if high < _ENOUGH:
+        return UNKNOWN
+    matches = list(charset_normalizer.from_bytes(sample, cp_isolation=_LIKELY))
+    near = [match for match in matches if match.chaos <= matches[0].chaos + 0.1 and match.coherence >= matches[0].coherence / 2]
+    best = min(near, key=lambda match: _inner_capitals(str(match)), default=None)  # of equals the first, which is the likeliest
+    return UNKNOWN if best is None or best.encoding == "cp1252" else codecs.lookup(best.encoding).name
+
+
+def _inner_capitals(text: str) -> int:
+    """Capitals behind another letter: Cyrillic in one encoding reads as such in another."""
+    return sum(second.isupper() and first.isalpha() for first, second in pairwise(text))
 
 
 def _is_cp1252(sample: bytes) -> bool:

@@ -58,7 +58,7 @@ def line_row(parser: JsonParser, line: str, number: int, origin: Origin) -> Row 
     except (ValueError, RecursionError) as error:
         return origin.rejected(number, "not-json", _why(error), text)
     if end != len(text):
-        return origin.rejected(number, "not-json", f"more than one value (column {end + 1})", text)
+        return origin.rejected(number, "not-json", f"more than one value, column {end + 1}", text)
     return value_row(value, problem, number, text, origin)
 
 

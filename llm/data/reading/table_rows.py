@@ -19,6 +19,7 @@ from llm.data.rows import Rejected, Row
 _LONGEST: Final = 8_000_000  # characters of one record: beyond, a quote was not closed
 _SEPARATORS: Final = {"csv": ",;\t|", "tsv": "\t,;|"}
 
+_QUOTED: Final = re.compile(r' +".*" *', re.DOTALL)
 _CLOSING: Final = re.compile(r'[^"]*(?:""[^"]*)*"(?!")')
 
 csv.field_size_limit(_LONGEST)
@@ -37,7 +38,7 @@ def table_rows(lines: Iterable[bytes], decoder: LineDecoder, form: str, origin: 
             if header is None:
                 raise UnreadableError(f"its header, line {number}, cannot be decoded", "Mend the header.")
             yield content
-        elif not content.strip():
+        elif not content.strip(" \r\n"):
             continue
         elif header is None:
             header = _Header.find(content, form)
@@ -57,24 +58,23 @@ class _Header:
 
     @classmethod
     def find(cls, line: str, form: str) -> "_Header":
-        """By the separator that makes most columns of the line; of several that do, the format's own."""
-        found = [(separator, fields) for separator in _SEPARATORS[form] if (fields := _split(line, separator)) is not None]
+        """By the separator that makes most columns of the line; in a .tsv by the tab, if it has any."""
+        used = [separator for separator in _SEPARATORS[form] if separator in line] or [_SEPARATORS[form][0]]
+        found = [(separator, fields) for separator in used if (fields := _split(line, separator)) is not None]
         if not found:
             raise UnreadableError("its header's quotes are broken", "Mend the header.")
-        if form == "tsv" and "\t" in line:
-            return cls(*found[0])
-        return cls(*max(found, key=lambda each: len(each[1])))
+        return cls(*(found[0] if form == "tsv" else max(found, key=lambda each: len(each[1]))))
 
     def split(self, line: str) -> list[str] | None:
         """The fields of a record, None where its quotes are broken or not closed."""
         if '"' not in line:
             return line.rstrip("\r\n").split(self.separator)
-        if self._apart.search(line):  # aligned for the eye
-            close = self._after.sub('"', self._before.sub(r"\1", line.strip(" \r\n")))
-            fields = _split(close, self.separator)
-            if fields is not None and len(fields) == len(self.columns):
-                return [field.strip(" ") for field in fields]
-        return _split(line, self.separator)
+        fields = _split(line, self.separator)
+        if self._apart.search(line) and (not self.fits(fields) or any(_QUOTED.fullmatch(field) for field in fields or ())):
+            close = self._after.sub('"', self._before.sub(r"\1", line.strip(" \r\n")))  # aligned for the eye
+            if self.fits(aligned := _split(close, self.separator)):
+                return [field.strip(" ") for field in aligned or ()]
+        return fields
 
     def fits(self, fields: list[str] | None) -> bool:
         return fields is not None and len(fields) == len(self.columns)
