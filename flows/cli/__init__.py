@@ -43,6 +43,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "status": ("flows.cli.services:status", "What runs, and where things are kept."),
     "doctor": ("flows.cli.doctor:doctor", "Check this machine and the services; every finding names its mend."),
     "store du": ("flows.cli.store:du", "What the store holds, by kind."),
+    "store gc": ("flows.cli.store:gc", "What nothing refers to any more; --delete frees it."),
 }
 GROUPS: Final = {
     "data": "Datasets: what they hold.",

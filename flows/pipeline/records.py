@@ -49,8 +49,18 @@ def find(store: Store, key: str) -> Record | None:
 
 def of_stage(store: Store, stage: str) -> list[Record]:
     """All records of a stage, the newest first."""
+    return [record for record in every(store) if record.stage == stage]
+
+
+def every(store: Store) -> list[Record]:
+    """All records, the newest first. Raises DamagedError naming one that cannot be read."""
     found = [_read(store, entry.name) for entry in store.list("stages")]
-    return sorted((record for record in found if record.stage == stage), key=lambda record: record.started, reverse=True)
+    return sorted(found, key=lambda record: record.started, reverse=True)
+
+
+def remove(store: Store, record: Record) -> None:
+    """Forgets a result: the stage runs again when it is asked for."""
+    store.delete(_name(record.key))
 
 
 def differences(old: Any, new: Any, where: str = "") -> list[str]:

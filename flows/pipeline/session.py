@@ -161,7 +161,8 @@ def _decided(session: Session, stage: Stage) -> Walked:
 
 def _work(session: Session, stage: Stage) -> Walked:
     store, key = session.store, stage.key()
-    with lease(store, _lease_name(stage), ttl=session.settings.lease_seconds, wait=session.wait) as held:
+    uses = [given.prefix for given in stage.inputs.values() if isinstance(given, Reference)]
+    with lease(store, _lease_name(stage), ttl=session.settings.lease_seconds, wait=session.wait, uses=uses) as held:
         now = look(session, stage)
         if now.state == "reused":  # somebody else finished it while we waited
             return now

@@ -4,7 +4,7 @@ import json
 import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any, Self
@@ -41,8 +41,8 @@ class Holder:
 class Lease:
     """A held lease. Its generation grows with every holder (fencing), and `check` must pass before anything is published."""
 
-    def __init__(self, store: Store, name: str, holder: Holder, generation: int, ttl: float) -> None:
-        self.name, self.holder, self.generation, self.ttl = name, holder, generation, ttl
+    def __init__(self, store: Store, name: str, holder: Holder, generation: int, ttl: float, uses: Sequence[str] = ()) -> None:
+        self.name, self.holder, self.generation, self.ttl, self.uses = name, holder, generation, ttl, tuple(uses)
         self._store = store
         self._lost = threading.Event()
         self._ended = threading.Event()
@@ -66,6 +66,7 @@ class Lease:
             "generation": self.generation,
             "expires": expires,
             "released": released,
+            "uses": self.uses,
         }
         return json.dumps(record).encode()
 
@@ -94,16 +95,17 @@ class Lease:
 
 
 @contextmanager
-def lease(store: Store, name: str, *, ttl: float = 60.0, wait: float = 0.0) -> Iterator[Lease]:
+def lease(store: Store, name: str, *, ttl: float = 60.0, wait: float = 0.0, uses: Sequence[str] = ()) -> Iterator[Lease]:
     """Holds `leases/<name>.json` for the length of the block, renewed in a thread.
 
     ttl: seconds after which a holder on another host that went silent is taken for dead; one on this host whose process
     is gone is replaced at once. wait: seconds to wait for a holder. Raises LeaseHeldError when it is still held then.
+    uses: prefixes in the store that have to stay meanwhile; they stand in the record for who tidies up.
     """
     me = Holder(Owner.here(), uuid.uuid4().hex)
     _alive_here.add(me.nonce)
     try:
-        held = _acquire(store, name, me, ttl, time.monotonic() + wait)
+        held = _acquire(store, name, me, ttl, time.monotonic() + wait, uses)
     except BaseException:
         _alive_here.discard(me.nonce)
         raise
@@ -126,9 +128,32 @@ def generation(store: Store, name: str) -> int:
         return 0
 
 
-def _acquire(store: Store, name: str, me: Holder, ttl: float, deadline: float) -> Lease:
+@dataclass(frozen=True)
+class Held:
+    """A lease as its record says. uses: what its holder said that it needs meanwhile."""
+
+    holder: Holder
+    uses: tuple[str, ...]
+
+
+def held_now(store: Store) -> dict[str, Held]:
+    """The leases that are held: neither released, nor run out, nor of a process that is known to be gone."""
+    found = {}
+    for entry in store.list("leases"):
+        try:
+            record = json.loads(store.read(entry.name))
+        except NotFoundError:  # gone since it was listed
+            continue
+        holder = Holder.read(record)
+        if not record["released"] and record["expires"] > time.time() and not holder.is_dead():
+            name = entry.name.removeprefix("leases/").removesuffix(".json")
+            found[name] = Held(holder, tuple(record.get("uses", ())))
+    return found
+
+
+def _acquire(store: Store, name: str, me: Holder, ttl: float, deadline: float, uses: Sequence[str]) -> Lease:
     while True:
-        mine = Lease(store, name, me, 1, ttl)
+        mine = Lease(store, name, me, 1, ttl, uses)
         if store.write_if_absent(_object(name), mine._record()):
             return mine
         try:
@@ -138,7 +163,7 @@ def _acquire(store: Store, name: str, me: Holder, ttl: float, deadline: float) -
         record = json.loads(current.data)
         holder = Holder.read(record)
         if record["released"] or record["expires"] < time.time() or holder.is_dead():
-            mine = Lease(store, name, me, record["generation"] + 1, ttl)
+            mine = Lease(store, name, me, record["generation"] + 1, ttl, uses)
             if store.replace(_object(name), mine._record(), current.version):
                 return mine
             continue
