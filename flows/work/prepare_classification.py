@@ -1,18 +1,15 @@
 """The work of `prepare-classification`: labelled texts, repetitions out, judged by Great Expectations, split, published."""
 
-from dataclasses import asdict
-
 from flows.pipeline.stage import Job, Outcome
 from flows.stages import Labelling
-from flows.work.verdict import show_verdict
+from flows.work.judged_rows import facts_of, judge_rows
 from infra.store.manifest import content_version, describe, publish
-from infra.validation import validate
 from llm.data.classification import write_examples
 from llm.data.config import PYTHON_STDLIB
 from llm.data.kinds.classification import Labelled
 from llm.data.kinds.result import Rows
 from llm.data.kinds.sources import USUAL
-from llm.data.labelled import gather
+from llm.data.labelled import SECTION, gather
 from llm.events import Noted, Tabled
 
 _SHOWN = 5
@@ -21,12 +18,10 @@ _SHOWN = 5
 def work(job: Job, settings: Labelling) -> Outcome:
     data = settings.data
     gathered = gather(data, settings.corpus, USUAL)
-    found, source = gathered.rows, gathered.source
-    job.observe(Noted(source.summary))
-    report = validate(found.numbers(), found.sample(), asdict(settings.expectations), kind="classification")
-    show_verdict(job, report, "prepare-classification", "classify.data.expectations")
-    _tell(job, found)
-    folder = job.scratch / "examples"
+    job.observe(Noted(gathered.source.summary))
+    report, told = judge_rows(job, gathered, data, settings.expectations, stage="prepare-classification", section=SECTION)
+    _show_conflicts(job, gathered.rows)
+    folder, found = job.scratch / "examples", gathered.rows
     counted = write_examples(found.kept, gathered.splits, folder)
     gathered.check_unchanged(data.path)
     left_out = {
@@ -40,11 +35,8 @@ def work(job: Job, settings: Labelling) -> Outcome:
         "name": data.dataset_name,
         **counted,
         "split_by": "document, as in pretraining" if data.path == PYTHON_STDLIB else "text",
-        "columns": found.columns_found,
         **left_out,
-        "rejected": dict(found.reasons),
-        **source.facts(),
-        "validation": report.document(),
+        **facts_of(gathered, report, told),
     }
     version = content_version(describe(folder))
     job.still_ours()
@@ -57,15 +49,12 @@ def work(job: Job, settings: Labelling) -> Outcome:
         "duplicates": left_out["duplicates"],
         "conflicts": left_out["conflicts"],
         "expectations": len(report.rows),
-        "source_path": source.path,
+        "source_path": gathered.source.path,
     }
-    return Outcome({"examples": examples}, result)
+    return Outcome({"examples": examples, "validation": told}, result)
 
 
-def _tell(job: Job, found: Rows[Labelled]) -> None:
-    """Everything that was left out, with its reason; of contradictions, what they are."""
-    if found.reasons:
-        job.observe(Noted(f"left out: {found.left_out()}"))
+def _show_conflicts(job: Job, found: Rows[Labelled]) -> None:
     if conflicts := found.rejected_for("label-conflict"):
         shown = tuple((row.id, row.detail, " ".join(row.text.split())[:60]) for row in conflicts[:_SHOWN])
         job.observe(Tabled(("row", "label conflict", "text"), shown))

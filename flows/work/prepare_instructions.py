@@ -1,14 +1,11 @@
 """The work of `prepare-instructions`: questions with answers, repetitions out, judged by Great Expectations, split, published."""
 
-from dataclasses import asdict
-
 from flows.pipeline.stage import Job, Outcome
 from flows.stages import Asking
-from flows.work.verdict import show_verdict
+from flows.work.judged_rows import facts_of, judge_rows
 from infra.store.manifest import content_version, describe, publish
-from infra.validation import validate
 from llm.data.config import PYTHON_STDLIB
-from llm.data.instruction_sources import gather
+from llm.data.instruction_sources import SECTION, gather
 from llm.data.instructions import write_instructions
 from llm.data.kinds.sources import USUAL
 from llm.events import Noted
@@ -17,13 +14,9 @@ from llm.events import Noted
 def work(job: Job, settings: Asking) -> Outcome:
     data = settings.data
     gathered = gather(data, settings.corpus, USUAL)
-    found, source = gathered.rows, gathered.source
-    job.observe(Noted(source.summary))
-    report = validate(found.numbers(), found.sample(), asdict(settings.expectations), kind="instruction")
-    show_verdict(job, report, "prepare-instructions", "instruct.data.expectations")
-    if found.reasons:
-        job.observe(Noted(f"left out: {found.left_out()}"))
-    folder = job.scratch / "examples"
+    job.observe(Noted(gathered.source.summary))
+    report, told = judge_rows(job, gathered, data, settings.expectations, stage="prepare-instructions", section=SECTION)
+    folder, found = job.scratch / "examples", gathered.rows
     counted = write_instructions(found.kept, gathered.splits, folder)
     gathered.check_unchanged(data.path)
     left_out = {
@@ -36,11 +29,8 @@ def work(job: Job, settings: Asking) -> Outcome:
         "name": data.dataset_name,
         **counted,
         "split_by": "document, as in pretraining" if data.path == PYTHON_STDLIB else "question",
-        "columns": found.columns_found,
         **left_out,
-        "rejected": dict(found.reasons),
-        **source.facts(),
-        "validation": report.document(),
+        **facts_of(gathered, report, told),
     }
     version = content_version(describe(folder))
     job.still_ours()
@@ -50,6 +40,6 @@ def work(job: Job, settings: Asking) -> Outcome:
         "test_rows": counted["splits"]["test"],
         **left_out,
         "expectations": len(report.rows),
-        "source_path": source.path,
+        "source_path": gathered.source.path,
     }
-    return Outcome({"examples": examples}, result)
+    return Outcome({"examples": examples, "validation": told}, result)

@@ -18,7 +18,8 @@ from llm.data.rows import Rejected, Row
 from llm.data.stdlib_questions import FORMS, Question, ask_about
 from llm.data.tokens import split_documents
 
-ON_INVALID: Final = "instruct.data.on_invalid"
+SECTION: Final = "instruct.data"
+ON_INVALID: Final = f"{SECTION}.on_invalid"
 """The recipe's key that leaves out the rows in which something is wrong."""
 
 

@@ -57,8 +57,14 @@ def gather(
 
 
 def judge(data: ClassificationData, cleaning: "CleaningConfig | None" = None, **given: Any) -> "Rows[Labelled]":
-    """All rows of a source of one's own, whatever is wrong with some: nothing is refused, and nothing split."""
-    return _source(data).rows(cleaning, **given)
+    """All rows of a source of one's own, whatever is wrong with some: nothing is refused, and nothing split.
+
+    Columns are found where nobody has named others than `text` and `label`: whoever only looks is not sent back for that.
+    """
+    usual = ClassificationData()
+    text = "" if data.text_column == usual.text_column else data.text_column
+    label = "" if data.label_column == usual.label_column else data.label_column
+    return _source(replace(data, text_column=text, label_column=label)).rows(cleaning, **given)
 
 
 def stdlib_documents(corpus: DataConfig) -> list[Document]:

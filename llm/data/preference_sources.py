@@ -13,7 +13,8 @@ from llm.data.preference_config import PreferenceData
 from llm.data.preferences import Preference, split_by_prompt
 from llm.data.reading import Found
 
-ON_INVALID: Final = "prefer.data.on_invalid"
+SECTION: Final = "prefer.data"
+ON_INVALID: Final = f"{SECTION}.on_invalid"
 """The recipe's key that leaves out the rows in which something is wrong."""
 
 

@@ -93,6 +93,7 @@ def test_the_document_holds_what_programs_rely_on(finetuned: tuple[Slipway, Fini
         "rows": 90,
         "labels": 2,
         "test_rows": 9,
+        "invalid": 0,
         "duplicates": 30,
         "conflicts": 0,
         "expectations": 7,

@@ -112,7 +112,7 @@ def test_the_document_holds_what_programs_rely_on(finetuned: tuple[Slipway, Fini
     ]
     table = pq.read_table(document["metrics_file"]).to_pylist()
     assert [row["step"] for row in table if row["validation_bits_per_byte"] is not None] == [80, 160, 240]
-    assert "left out: 1 rows with a fault (empty answer); 6 that repeat an earlier one" in done.err
+    assert "left out: 1 empty answer; 6 that repeat an earlier one" in done.err
     assert "  test: 23 questions with answers" in slipway("data", "show", "mine-instructions").out
 
 
@@ -174,7 +174,7 @@ def test_bad_rows_and_settings_are_named_before_anything_starts(slipway: Slipway
     rows = ['{"instruction": "a", "output": "b"}'] * 3
     (slipway.folder / "bad.jsonl").write_text("\n".join([*rows, '{"instruction": "a", "output": ""}']))
     bad = {
-        "instruct.data.path=bad.jsonl": "row 4",
+        "instruct.data.path=bad.jsonl": "bad.jsonl, line 4",
         "instruct.data.path=none.jsonl": "none.jsonl",
         "instruct.data.path=": "instruct.data.path is empty",
         "instruct.evaluation.answers=0": "instruct.evaluation.answers",

@@ -90,7 +90,7 @@ def sorted_out(
     return Rows(
         of,
         tuple(each.example for each in kept),
-        (*rejected, *left_out),
+        tuple(sorted((*rejected, *left_out), key=lambda each: (each.source, each.row))),
         len(read) + len(rejected),
         findings=tuple(Noticed(each.example.id, finding, field) for each in kept for finding, field in each.findings),
         sources=tuple(each.row.source for each in kept),

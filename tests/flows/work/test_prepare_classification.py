@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 from flows.pipeline.stage import Job, Outcome
@@ -55,7 +56,7 @@ def test_what_is_left_out_is_said_and_counted(prepare: Prepare, tmp_path: Path) 
     events = list[Event]()
     torn = [("You won", "spam"), ("you  WON", "ham")]
     outcome = prepare([*good(200), ("A letter, number 3", "ham"), *torn], events)
-    counted = {"rows": 200, "labels": 2, "test_rows": 20, "invalid": 0, "duplicates": 1, "conflicts": 2, "expectations": 7}
+    counted = {"rows": 200, "labels": 2, "test_rows": 20, "invalid": 0, "duplicates": 1, "conflicts": 2, "expectations": 21}
     assert outcome.result == {**counted, "source_path": str(tmp_path / "mail.jsonl")}
     said = [event.message for event in events if isinstance(event, Noted)]
     assert "left out: 1 that repeat an earlier one; 2 that say another thing of the same text than others do" in said
@@ -68,6 +69,12 @@ def test_what_is_left_out_is_said_and_counted(prepare: Prepare, tmp_path: Path) 
     assert len(read_examples(dataset, "train")) == 160
     assert dataset.facts["sources"][0]["name"] == "mail.jsonl"
     assert dataset.facts["validation"]["passed"] is True
+    assert dataset.facts["rejected"] == {"exact-duplicate": 1, "label-conflict": 2}
+    validation = outcome.outputs["validation"]
+    assert sorted(validation.files) == ["findings.parquet", "rejected.parquet", "report.html", "report.json"]
+    left_out = pq.read_table(validation.path("rejected.parquet")).to_pylist()
+    reasons = [(row["row"], row["reason"]) for row in left_out]
+    assert reasons == [(201, "exact-duplicate"), (202, "label-conflict"), (203, "label-conflict")]
 
 
 def test_texts_that_cannot_teach_anything_are_refused_with_the_rows_that_show_it(prepare: Prepare, store: FolderStore) -> None:
@@ -76,7 +83,7 @@ def test_texts_that_cannot_teach_anything_are_refused_with_the_rows_that_show_it
         prepare([*good(40), (" ", "ham"), ("rare", "rare"), *[("You won", "spam"), ("you won", "ham")] * 2], events)
     error = caught.value
     assert error.what == (
-        "3 of 7 expectations failed: rows of the rarest label, share of empty documents, share of rows whose text has two labels"
+        "3 of 21 expectations failed: rows of the rarest label, share of empty documents, share of rows whose text has two labels"
     )
     assert error.where == "prepare-classification"
     assert "--set classify.data.expectations.NAME=VALUE" in error.mend

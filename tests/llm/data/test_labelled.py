@@ -167,7 +167,7 @@ def test_the_version_of_the_demos_rows_is_that_of_their_source() -> None:
 
 
 def test_real_data_is_read_without_a_header_and_with_broken_lines(data_folder: Path) -> None:
-    sms = judge(ClassificationData(path=str(data_folder / "sms-spam" / "SMSSpamCollection.tsv"), text_column="", label_column=""))
+    sms = judge(ClassificationData(path=str(data_folder / "sms-spam" / "SMSSpamCollection.tsv")))
     assert sms.rows == 4_419
     labels = [row.label for row in sms.kept]
     assert (set(labels), sms.kept[0].text[:20]) == ({"ham", "spam"}, "Go until jurong poin")
