@@ -106,8 +106,11 @@ class DataConfig:
     """Share of the documents that are kept for the evaluation alone."""
     workers: Annotated[int, Bounds(ge=0), RUNTIME] = 0
     """Processes that read and clean, or tasks at once where RAY_ADDRESS names a cluster. 0: as many as there are cores."""
+    curated: bool = False
+    """Whether the text was written and chosen with care, as that of python-stdlib is: exact repetitions are left out, and nothing
+    else is touched."""
     cleaning: CleaningConfig = CleaningConfig()
-    """What is mended in a document, and which are left out: of python-stdlib, unless something is set here, repetitions alone."""
+    """What is mended in a document, and which documents are left out. Not read where the text is curated."""
     expectations: Expectations = Expectations()
     """What the documents must be like; a failing expectation stops everything that would come after."""
 
@@ -125,8 +128,8 @@ class DataConfig:
     @property
     def rules(self) -> CleaningConfig:
         """What is done to the documents."""
-        known = all(source.path == PYTHON_STDLIB for source in self.mixture)
-        return CURATED if known and self.cleaning == CleaningConfig() else self.cleaning
+        known = all(source.path == PYTHON_STDLIB for source in self.mixture) and self.cleaning == CleaningConfig()
+        return CURATED if self.curated or known else self.cleaning
 
     def problems(self, where: str = "data.") -> list[str]:
         """Everything that is wrong with it, one phrase each."""
@@ -137,6 +140,8 @@ class DataConfig:
             found += out_of_bounds(source, f"{where}sources.{number}.")
         if self.sources and self.text_column:
             found.append(f"{where}text_column is said, but {where}sources take its place: name the column of each source")
+        if self.curated and self.cleaning != CleaningConfig():
+            found.append(f"{where}cleaning is set, but {where}curated says that nothing is to be cleaned")
         return [*out_of_bounds(self, where), *found]
 
 

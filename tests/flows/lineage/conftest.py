@@ -115,7 +115,7 @@ def _live(lived: Lived) -> None:
     session = Session.open(lived.settings)
     token = SESSION.set(session)
     try:
-        data = DataConfig(path=str(lived.text), max_document_bytes=400)
+        data = DataConfig(path=str(lived.text), max_document_bytes=400, curated=True)
         corpus = walk(stages.validate_data(data))
         tokens = walk(stages.prepare_data(data, TokenizerConfig(vocabulary=320), corpus))
         training = TrainingConfig(steps=STEPS, batch_size=BATCH, sequence_length=LENGTH, checkpoint_every=4, validate_every=STEPS)
