@@ -96,7 +96,7 @@ def test_the_document_holds_what_programs_rely_on(finetuned: tuple[Slipway, Fini
         "invalid": 0,
         "duplicates": 30,
         "conflicts": 0,
-        "expectations": 7,
+        "expectations": 21,
         "source_path": str(finetuned[0].folder / "ships.jsonl"),
     }
     judged = stages["evaluate-classifier"]

@@ -100,7 +100,7 @@ def test_the_document_holds_what_programs_rely_on(finetuned: tuple[Slipway, Fini
     assert document["model"] == "models:/helper/1"
     assert document["run_id"].startswith("finetune-instruct-")
     assert 0 < document["metrics"]["val_bits_per_byte"] < 2
-    counted = {"rows": 114, "test_rows": 23, "invalid": 1, "duplicates": 6, "seen": 0, "expectations": 6}
+    counted = {"rows": 114, "test_rows": 23, "invalid": 1, "duplicates": 6, "seen": 0, "expectations": 19}
     assert stages["prepare-instructions"] == {**counted, "source_path": str(slipway.folder / "mine.jsonl")}
     assert (stages["finetune-instruct"]["chats"], stages["finetune-instruct"]["left_out"]) == (85, 0)
     measured = stages["evaluate-assistant"]
