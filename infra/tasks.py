@@ -214,7 +214,7 @@ class _Processes:
 class _Process:
     def __init__(self, context: Any, call: Callable[[Any], Any], alive: Connection) -> None:
         self.pipe, theirs = context.Pipe()
-        self._process = context.Process(target=_serve, args=(call, theirs, alive), daemon=True)
+        self._process = context.Process(target=_serve, args=(call, theirs, alive, dict(os.environ)), daemon=True)
         self._process.start()
         theirs.close()
 
@@ -229,7 +229,8 @@ class _Process:
         self._process.join()
 
 
-def _serve(call: Callable[[Any], Any], pipe: Connection, alive: Connection) -> None:
+def _serve(call: Callable[[Any], Any], pipe: Connection, alive: Connection, environment: dict[str, str]) -> None:
+    os.environ |= environment  # the clean process has kept that of its own start
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C reaches the whole group: the first process says what ends
     threading.Thread(target=_end_with, args=(alive,), daemon=True).start()
     with suppress(EOFError, OSError):

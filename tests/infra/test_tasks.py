@@ -58,6 +58,9 @@ def is_not_read(item):
     marked(item)
     raise InputError("not readable", where=item, mend="Mend it.")
 
+def environment(name):
+    return os.environ.get(name)
+
 def waits(item):
     Path(item).write_text(str(os.getpid()))
     time.sleep(60)
@@ -133,6 +136,13 @@ def test_what_the_user_has_to_mend_is_said_once_and_not_tried_again(jobs: Module
         run_tasks(jobs.is_not_read, paths(tmp_path, "a"), workers=max(1, workers))
     assert (raised.value.what, raised.value.where, raised.value.mend) == ("not readable", str(tmp_path / "a"), "Mend it.")
     assert tries(tmp_path) == {"a": 1}
+
+
+def test_processes_see_the_environment_as_it_is_now(jobs: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SLIPWAY_TEST_VALUE", "first")
+    assert run_tasks(jobs.environment, ["SLIPWAY_TEST_VALUE"] * 2, workers=2) == ["first"] * 2
+    monkeypatch.setenv("SLIPWAY_TEST_VALUE", "second")
+    assert run_tasks(jobs.environment, ["SLIPWAY_TEST_VALUE"] * 2, workers=2) == ["second"] * 2
 
 
 def test_processes_end_with_the_one_that_started_them(jobs: ModuleType, tmp_path: Path) -> None:

@@ -37,7 +37,7 @@ class Place:
 
     store: Store | str
     prefix: str
-    scratch: str = ""
+    scratch: str
 
     def opened(self) -> Store:
         return open_store(self.store) if isinstance(self.store, str) else self.store
@@ -127,7 +127,7 @@ class _Work:
             if not isinstance(text, str):
                 self._reject(place, _without_text(item, column))
                 continue
-            self._bytes += len(text) if text.isascii() else len(text.encode())
+            self._bytes += len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
             cleaned = clean(text)
             if cleaned.reason:
                 self._reject(place, _turned_away(item, cleaned, text))

@@ -194,3 +194,15 @@ def test_parts_are_taken_away_when_the_corpus_is_published(source: Path, store: 
     remove_parts(store, "k")
     assert not list(store.list("parts"))
     remove_parts(store, "k")
+
+
+def test_every_row_of_every_messy_file_is_kept_or_rejected(data_folder: Path, tmp_path: Path) -> None:
+    for number, path in enumerate(sorted((data_folder / "messy-synthetic").glob("*.*"))):
+        try:
+            result = gathered(path, FolderStore(tmp_path / f"s{number}"), tmp_path / f"j{number}")
+        except InputError:
+            assert path.name in {"binary.txt", "empty.txt", "truncated.txt.gz"}  # alone, there is nothing else to do with them
+            continue
+        assert result.rows == result.kept + sum(result.rejected.values()) > 0
+        assert len(rows(result.rejected_file)) == sum(result.rejected.values())
+        assert len({row["parent"] for row in documents(result)}) <= result.kept

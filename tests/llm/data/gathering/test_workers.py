@@ -8,9 +8,13 @@ import pytest
 import ray
 
 from infra.cluster import _end_strays, connect
+from infra.store import open_store
 from infra.store.folder import FolderStore
 from infra.tasks import run_tasks
+from llm.data.gathering.gather import remove_parts
+from llm.events import Event, Noted
 from tests.llm.data.gathering.sources import gathered, write_source, written
+from tests.s3_server import S3Server
 
 
 @pytest.fixture
@@ -33,6 +37,21 @@ def test_processes_give_the_same_bytes(source: Path, tmp_path: Path) -> None:
     there = gathered(source, FolderStore(tmp_path / "b"), tmp_path / "there", run=run, evaluation_texts=question)
     assert written(tmp_path / "there") == written(tmp_path / "here")
     assert there.sources == here.sources
+
+
+def test_parts_on_s3_give_the_same_bytes(source: Path, tmp_path: Path, swift: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    swift.use(monkeypatch)
+    monkeypatch.setenv("SLIPWAY_CACHE", str(tmp_path / "cache"))
+    store = open_store(f"s3://{swift.bucket}/gathering/store")
+    gathered(source, FolderStore(tmp_path / "a"), tmp_path / "here")
+    gathered(source, store, tmp_path / "there", run=partial(run_tasks, workers=2))
+    assert written(tmp_path / "there") == written(tmp_path / "here")
+    told: list[Event] = []
+    gathered(source, store, tmp_path / "again", observe=told.append)
+    assert Noted("7 of 7 parts were done before") in told
+    assert written(tmp_path / "again") == written(tmp_path / "here")
+    remove_parts(store, "k")
+    assert list(store.list("parts")) == []
 
 
 @pytest.mark.slow
