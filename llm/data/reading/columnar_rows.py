@@ -28,26 +28,23 @@ def parquet_rows(
     """
     with _damage("damaged: not a whole Parquet file, as its name says"):
         file = pq.ParquetFile(path, page_checksum_verification=True)
+        wanted = _wanted(file.schema_arrow, columns, origin)
     with file:
         for group in groups if groups is not None else range(file.num_row_groups):
             with _damage(f"row group {group} is damaged"):
                 known = file.metadata.row_group(group)
-                rows, size = known.num_rows, known.total_byte_size
-            batches = file.iter_batches(
-                _rows_at_once(rows, size),
-                row_groups=[group],
-                columns=_wanted(file.schema_arrow, columns, origin),
-                use_threads=False,
-            )
+                rows, step = known.num_rows, _rows_at_once(known.num_rows, known.total_byte_size)
             read = 0
             try:
+                with _damage(f"row group {group} is damaged"):
+                    batches = file.iter_batches(step, row_groups=[group], columns=wanted, use_threads=False)
                 for batch in _guarded(batches, f"row group {group} is damaged"):
                     yield from _batch_rows(batch, first + read, origin)
                     read += batch.num_rows
             except UnreadableError as error:
                 detail = f"{error.what}: rows {first + read:,} to {first + rows - 1:,} are lost"
                 yield origin.rejected(first + read, "unreadable-file", detail)
-            first += rows
+            first += max(rows, read)
 
 
 def arrow_rows(path: Path, origin: Origin, columns: Sequence[str] = ()) -> Iterator[Row | Rejected]:
@@ -70,6 +67,7 @@ def arrow_rows(path: Path, origin: Origin, columns: Sequence[str] = ()) -> Itera
 def _arrow_file(mapped: Any, origin: Origin, columns: Sequence[str]) -> Iterator[Row | Rejected]:
     with _damage("damaged: not a whole Arrow file"):
         file = pa.ipc.open_file(mapped)
+        wanted = _wanted(file.schema, columns, origin)
     number = 1
     for place in range(file.num_record_batches):
         try:
@@ -79,16 +77,17 @@ def _arrow_file(mapped: Any, origin: Origin, columns: Sequence[str]) -> Iterator
             yield origin.rejected(number, "unreadable-file", f"{error.what}: its rows are lost")
             number += 1
         else:
-            yield from _batch_rows(_selected(batch, columns, origin), number, origin)
+            yield from _batch_rows(batch if wanted is None else batch.select(wanted), number, origin)
             number += batch.num_rows
 
 
 def _arrow_stream(mapped: Any, origin: Origin, columns: Sequence[str]) -> Iterator[Row | Rejected]:
     with _damage("damaged: no Arrow stream, as its name says"):
         stream = pa.ipc.open_stream(mapped)
+        wanted = _wanted(stream.schema, columns, origin)
     number = 1
     for batch in _guarded(stream, "damaged: the next batch of rows cannot be read"):
-        yield from _batch_rows(_selected(batch, columns, origin), number, origin)
+        yield from _batch_rows(batch if wanted is None else batch.select(wanted), number, origin)
         number += batch.num_rows
 
 
@@ -133,11 +132,6 @@ def _values(column: Any, name: str, wrong: dict[int, str]) -> list[Any]:
             values.append(scalar.as_py() if raw is not column else None)
             wrong.setdefault(place, name)
     return values
-
-
-def _selected(batch: Any, columns: Sequence[str], origin: Origin) -> Any:
-    wanted = _wanted(batch.schema, columns, origin)
-    return batch if wanted is None else batch.select(wanted)
 
 
 def _wanted(schema: Any, columns: Sequence[str], origin: Origin) -> list[str] | None:

@@ -106,6 +106,13 @@ def test_columns_with_the_same_name_are_kept_apart(tmp_path: Path) -> None:
     assert dict(rows[0].fields) == {"text": "one", "text (2)": "two"}
 
 
+@pytest.mark.parametrize("name", ["snappy.parquet", "file.arrow", "stream.arrow"])
+def test_a_name_that_is_no_utf8_is_damage_like_any_other(name: str, tmp_path: Path) -> None:
+    rows, rejected = read_bytes(tmp_path, name, FILES[name].replace(b"more", b"m\xffre"))
+    assert not rows
+    assert {each.reason for each in rejected} == {"unreadable-file"}
+
+
 def test_a_table_without_rows_gives_none(tmp_path: Path) -> None:
     assert read_bytes(tmp_path, "a.parquet", parquet(TABLE.slice(0, 0))) == ([], [])
 
