@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from flows.reporting import FINDINGS, REJECTED, Gathered, report_on
+from infra.store.errors import StoreError
 from infra.store.folder import FolderStore
 from infra.store.protocol import Store
 from infra.tasks import run_tasks
@@ -76,7 +77,11 @@ def judge(
     gathered = (
         _corpus(path, found, recipe, folder, observe) if kind == "corpus" else _rows(kind, path, found, recipe, folder, observe)
     )
-    report, document = report_on(gathered, recipe.expectations, folder, store)
+    try:
+        report, document = report_on(gathered, recipe.expectations, folder, store)
+    except StoreError as error:  # to judge what lies here, nothing needs to be reached
+        observe(Noted(f"not compared with an earlier version: {error.what} ({error.where})"))
+        report, document = report_on(gathered, recipe.expectations, folder, None)
     files = {"rejected_file": REJECTED, "findings_file": FINDINGS, "report": PAGE, "report_json": DOCUMENT}
     places = {name: folder.absolute() / file for name, file in files.items()}
     shown = {name: document[name] for name in (*_SHOWN, *_COUNTED)} | {name: str(place) for name, place in places.items()}
