@@ -18,6 +18,14 @@ _STREAM_END: Final = b"\xff\xff\xff\xff\0\0\0\0"  # of a whole Arrow stream (Arr
 _RAW: Final = {pa.string(): pa.binary(), pa.large_string(): pa.large_binary()}
 
 
+def row_groups(path: Path) -> list[tuple[int, int]]:
+    """(rows, bytes unpacked) of each row group of a Parquet file. Raises UnreadableError."""
+    with _damage("damaged: not a whole Parquet file, as its name says"):
+        known = pq.read_metadata(path)
+        groups = [known.row_group(place) for place in range(known.num_row_groups)]
+        return [(group.num_rows, group.total_byte_size) for group in groups]
+
+
 def parquet_rows(
     path: Path, origin: Origin, columns: Sequence[str] = (), groups: range | None = None, first: int = 1
 ) -> Iterator[Row | Rejected]:

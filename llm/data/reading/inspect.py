@@ -7,9 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from infra.store import open_store
 from infra.store.errors import InputError
 from infra.store.fingerprint import fingerprint
@@ -17,6 +14,7 @@ from infra.store.manifest import known_sha256
 from llm.data import stdlib
 from llm.data.config import PYTHON_STDLIB
 from llm.data.reading.address import HubAddress, LocalAddress, StoreAddress, parse_address
+from llm.data.reading.columnar_rows import row_groups
 from llm.data.reading.encodings import HEAD, judge
 from llm.data.reading.formats import COLUMNAR, SUPPORTED, format_of
 from llm.data.reading.found import Found, FoundFile, Kind
@@ -114,9 +112,8 @@ def _head(path: Path, packed: str) -> tuple[bytes, bool]:
 
 def _unpacked_bytes(path: Path, size: int) -> int:
     try:
-        known = pq.read_metadata(path)
-        return sum(known.row_group(group).total_byte_size for group in range(known.num_row_groups))
-    except (pa.ArrowException, OSError):
+        return sum(unpacked for _, unpacked in row_groups(path))
+    except UnreadableError:
         return size
 
 

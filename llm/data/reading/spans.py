@@ -2,9 +2,7 @@
 
 from collections.abc import Iterator
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
+from llm.data.reading.columnar_rows import row_groups
 from llm.data.reading.encodings import BINARY, is_wide
 from llm.data.reading.found import Found, FoundFile, Span
 from llm.data.reading.rows import local_path
@@ -52,14 +50,12 @@ def _line_spans(file: FoundFile, bytes_each: int) -> Iterator[Span]:
 
 def _group_spans(file: FoundFile, bytes_each: int) -> Iterator[Span]:
     try:
-        known = pq.read_metadata(local_path(file))
-        sizes = [known.row_group(group).total_byte_size for group in range(known.num_row_groups)]
-        rows = [known.row_group(group).num_rows for group in range(known.num_row_groups)]
-    except (pa.ArrowException, OSError):
+        groups = row_groups(local_path(file))
+    except UnreadableError:
         return
-    start, first, held = 0, 1, 0
-    for group, size in enumerate(sizes):
-        held += size
-        if held >= bytes_each or group == len(sizes) - 1:
-            yield Span(file, "groups", start, group + 1, first)
-            start, first, held = group + 1, first + sum(rows[start : group + 1]), 0
+    start, first, rows, held = 0, 1, 0, 0
+    for place, (more, size) in enumerate(groups, start=1):
+        rows, held = rows + more, held + size
+        if held >= bytes_each or place == len(groups):
+            yield Span(file, "groups", start, place, first)
+            start, first, rows, held = place, first + rows, 0, 0
