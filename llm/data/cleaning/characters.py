@@ -33,7 +33,7 @@ CONTROLS: Final = "\x00-\x08\x0b\x0e-\x1f\x7f-\x9f"
 """Controls other than tab, line feed, form feed and carriage return."""
 LINE_ENDS: Final = "\r\u2028\u2029"
 
-_TABLE_SIZE: Final = 0xE0080
+_TABLE_SIZE: Final = 0xE0081  # what lies above its last place is a symbol as well
 _LAST_ASKED: Final = 0x20000  # above it are ideographs, then nothing that is assigned but tags and private use
 
 

@@ -32,7 +32,7 @@ class QualityRules:
     """Mean length of a word in characters (Gopher: 3)."""
     max_mean_word: Annotated[float, Bounds(ge=0)] = 40.0
     """Mean length of a word in characters (Gopher: 10); what exceeds it is hardly language."""
-    max_symbols: _Share = 0.7
+    max_symbols: _Share = 0.8
     """Characters other than letters, digits, marks and white space. More are `symbol-noise`."""
     max_symbol_ratio: Annotated[float, Bounds(ge=0)] = 1.0
     """Number signs for each word, and likewise ellipses (Gopher: 0.1). More are `symbol-noise`."""
@@ -55,11 +55,11 @@ class QualityRules:
     """Paragraphs that repeat an earlier one (Gopher: 0.3)."""
     max_duplicate_paragraph_characters: _Share = 0.7
     """Characters in such paragraphs (Gopher: 0.2)."""
-    max_top_2_gram: _Share = 0.5
+    max_top_2_gram: _Share = 0.6
     """Characters in the commonest pair of words, all its places together (Gopher: 0.2)."""
-    max_top_3_gram: _Share = 0.5
+    max_top_3_gram: _Share = 0.8
     """Likewise of three words (Gopher: 0.18)."""
-    max_top_4_gram: _Share = 0.5
+    max_top_4_gram: _Share = 0.9
     """Likewise of four words (Gopher: 0.16)."""
     max_duplicate_5_grams: _Share = 0.6
     """Characters in runs of five words that occurred before in the document (Gopher: 0.15)."""

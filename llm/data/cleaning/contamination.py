@@ -2,7 +2,7 @@
 
 13-grams of words in lower case without punctuation, over the whole document (Brown et al. 2020, appendix C; Touvron et al. 2023):
 line ends and indentation count for nothing, so that a question wrapped anew is found. A question that is shorter is looked for as a
-whole. All lookups are in sorted 64-bit hashes behind a small table.
+whole, where its first four words stand. All lookups are in sorted 64-bit hashes behind a small table.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -42,73 +42,98 @@ class Overlap:
     end: int
 
 
+@dataclass(frozen=True)
+class _Short:
+    """A question of fewer words than an n-gram: how many, the hash of all of them, and whose it is."""
+
+    words: int
+    hash: int
+    owner: int
+
+
 class NgramIndex:
-    """The n-grams of evaluation sets, called `names`: for each length of n-gram a sorted array of hashes, and whose each is."""
+    """What is looked for: the n-grams of evaluation sets called `names`, as sorted hashes, and short questions by first words.
+
+    hashes (N,) ascending and owners (N,), the place of each one's set among `names`; short (M, 4): the hash of the first words,
+    the number of words, the hash of all, and the owner.
+    """
 
     def __init__(
-        self, names: Sequence[str], hashes: Mapping[int, NDArray[np.uint64]], owners: Mapping[int, NDArray[np.int32]]
+        self,
+        names: Sequence[str],
+        words: int,
+        hashes: NDArray[np.uint64],
+        owners: NDArray[np.int32],
+        short: NDArray[np.uint64],
     ) -> None:
-        self.names, self._hashes, self._owners = tuple(names), dict(hashes), dict(owners)
-        self._tables = {n: _Table(found) for n, found in self._hashes.items()}
+        self.names, self.words = tuple(names), words
+        self._hashes, self._owners, self._rows = hashes, owners, short
+        self._short: dict[int, list[_Short]] = {}
+        for first, *rest in short.tolist():
+            self._short.setdefault(first, []).append(_Short(*rest))
+        self._table, self._heads = _Table(hashes), _Table(short[:, 0])
 
     @classmethod
     def build(cls, texts: Iterable[str] | Mapping[str, Iterable[str]], *, words: int = NGRAM) -> Self:
         """Of one set's texts, or of several sets by name; a text of fewer than `words` is looked for whole, unless trivial."""
         sets: Mapping[str, Iterable[str]] = texts if isinstance(texts, Mapping) else {"evaluation": texts}
-        vocabulary, found = Vocabulary(), dict[int, dict[int, int]]()
+        vocabulary, found, short = Vocabulary(), dict[int, int](), dict[tuple[int, ...], int]()
         for owner, each in enumerate(sets.values()):
             for text in each:
                 split = Split(text, vocabulary)
-                n = min(len(split.keys), words)
-                if n == words or not is_trivial(split):
-                    held = found.setdefault(n, {})
-                    for value in split.ngrams(n).tolist():
-                        held.setdefault(value, owner)
-        hashes, owners = dict[int, NDArray[np.uint64]](), dict[int, NDArray[np.int32]]()
-        for n, held in sorted(found.items()):
-            values = np.fromiter(held, dtype=np.uint64, count=len(held))
-            order = np.argsort(values)
-            hashes[n], owners[n] = values[order], np.fromiter(held.values(), dtype=np.int32, count=len(held))[order]
-        return cls(list(sets), hashes, owners)
+                if len(split.keys) >= words:
+                    for value in split.ngrams(words).tolist():
+                        found.setdefault(value, owner)
+                elif not is_trivial(split):
+                    whole = split.ngrams(len(split.keys))
+                    short.setdefault((int(split.ngrams(_FEWEST_WORDS)[0]), len(split.keys), int(whole[0])), owner)
+        hashes = np.fromiter(found, dtype=np.uint64, count=len(found))
+        order = np.argsort(hashes)
+        owners = np.fromiter(found.values(), dtype=np.int32, count=len(found))
+        rows = np.array([[*row, owner] for row, owner in sorted(short.items())], dtype=np.uint64).reshape(-1, 4)
+        return cls(list(sets), words, hashes[order], owners[order], rows)
 
     def __len__(self) -> int:
-        return sum(map(len, self._hashes.values()))
+        return len(self._hashes) + len(self._rows)
 
     def overlap(self, split: Split) -> Overlap | None:
         """The first words in a row that are also in an evaluation set, of those that have a letter or a digit."""
-        first: Overlap | None = None
-        for n, known in self._hashes.items():
-            values = split.ngrams(n)
-            if not len(values):
-                continue
-            places = np.flatnonzero(self._tables[n].may_hold(values))
-            if not len(places):
-                continue
-            at = np.searchsorted(known, values[places])
-            at[at == len(known)] = 0
-            hits = np.flatnonzero(known[at] == values[places])
-            if len(hits) and (first is None or places[hits[0]] < first.start):
-                start = int(places[hits[0]])
-                first = Overlap(self.names[self._owners[n][at[hits[0]]]], start, start + n)
-        return first
+        found = [each for each in (self._long_overlap(split), self._short_overlap(split)) if each]
+        return min(found, key=lambda each: each.start, default=None)
+
+    def _long_overlap(self, split: Split) -> Overlap | None:
+        values = split.ngrams(self.words)
+        places = np.flatnonzero(self._table.may_hold(values))
+        if not len(places):
+            return None
+        at = np.minimum(np.searchsorted(self._hashes, values[places]), len(self._hashes) - 1)
+        hits = np.flatnonzero(self._hashes[at] == values[places])
+        if not len(hits):
+            return None
+        start = int(places[hits[0]])
+        return Overlap(self.names[self._owners[at[hits[0]]]], start, start + self.words)
+
+    def _short_overlap(self, split: Split) -> Overlap | None:
+        firsts = split.ngrams(_FEWEST_WORDS)
+        for start in np.flatnonzero(self._heads.may_hold(firsts)).tolist():
+            for question in self._short.get(int(firsts[start]), ()):
+                wholes = split.ngrams(question.words)
+                if start < len(wholes) and wholes[start] == question.hash:
+                    return Overlap(self.names[question.owner], start, start + question.words)
+        return None
 
     def save(self, path: Path) -> None:
         """Writes one .npz file that `load` reads, in this process or another."""
-        arrays: dict[str, Any] = {"names": np.array(self.names)}
-        for n in self._hashes:
-            arrays |= {f"hashes{n}": self._hashes[n], f"owners{n}": self._owners[n]}
         with path.open("wb") as file:
-            np.savez(file, **arrays)
+            np.savez(file, names=np.array(self.names), words=self.words, hashes=self._hashes, owners=self._owners, short=self._rows)
 
     @classmethod
     def load(cls, path: Path) -> Self:
-        with np.load(path) as arrays:
-            sizes = sorted(int(name.removeprefix("hashes")) for name in arrays.files if name.startswith("hashes"))
-            hashes = {n: arrays[f"hashes{n}"] for n in sizes}
-            return cls(arrays["names"].tolist(), hashes, {n: arrays[f"owners{n}"] for n in sizes})
+        with np.load(path) as held:
+            return cls(held["names"].tolist(), int(held["words"]), held["hashes"], held["owners"], held["short"])
 
     def __reduce__(self) -> tuple[object, ...]:
-        return type(self), (self.names, self._hashes, self._owners)  # the tables are made again: they are larger than the rest
+        return type(self), (self.names, self.words, self._hashes, self._owners, self._rows)  # the tables are made again
 
 
 def is_trivial(split: Split) -> bool:

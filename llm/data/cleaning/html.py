@@ -5,6 +5,7 @@ Only where a text looks like HTML. One that speaks of HTML, compares `a < b` or 
 
 import re
 from html import unescape
+from html.entities import html5
 from typing import Final
 
 from selectolax.lexbor import LexborHTMLParser
@@ -104,7 +105,7 @@ def _tokens(text: str) -> list[re.Match[str]]:
         token
         for token in _MARKUP.finditer(text)
         if (not token["name"] or token["name"].lower() in _NAMES)
-        and not (token["entity"] and unescape(token["entity"]) == token["entity"])
+        and not (token["entity"] and token["entity"][1] != "#" and token["entity"][1:] not in html5)
         and not _is_quoted(text, token)
         and not any(start <= token.start() < end for start, end in fences)
     ]

@@ -47,9 +47,9 @@ class Measured:
 def measure(labels: Mapping[str, str], said: Mapping[str, Collection[str]], *, leave_out: Collection[str] = ()) -> list[Measured]:
     """For each fault its recall and precision, clean documents last: these count as found where nothing was said of them.
 
-    labels: the one fault of each document by id, or `clean`. said: by id the reason and the kinds of findings, none where a document
-    is kept without any. leave_out: faults that nobody looked for. Where two faults look alike (a near duplicate and an exact one, a
-    short text that is also boilerplate), the one that is said in the place of the other is neither right nor wrong.
+    labels: the one fault of each document by id, or `clean`. said: by id the reason and the kinds of findings, none where a
+    document is kept without any. leave_out: faults that nobody looked for. Where two faults look alike (a near duplicate and an
+    exact one, a short text that is also boilerplate), the one said in the place of the other is neither right nor wrong.
     """
     found: Counter[str] = Counter()
     spoken: Counter[str] = Counter()

@@ -14,7 +14,6 @@ _TAKEN_OUT: Final = re.compile(
     rf"""(?P<control> (?:\x1b(?:\[[0-?]*[ -/]*[@-~]  # a terminal's escape sequences, whole: ECMA-48
             | [\]PX^_][^\x07\x1b\n]*(?:\x07|\x1b\\)?
             | [ -/]*[0-~])?
-            | \x9b[0-?]*[ -/]*[@-~]
             | [^\n\x08]\x08  # struck over, as in man pages
             | [{CONTROLS}])+ )
     | (?P<zero> [{ZERO_WIDTH}]+ )
