@@ -11,7 +11,7 @@ from infra.validation.judging import Asked, answer, between, judge
 from infra.validation.masking import excerpt, mask
 from infra.validation.own import Own, load, named_modules
 from infra.validation.report import Judgement, NotJudged, Report
-from infra.validation.suites import MEASURES, Kind, bound_of, measure
+from infra.validation.suites import MEASURES, Kind, bound_of, measure, said
 from infra.validation.waivers import Waiver, counting
 
 _EXAMPLES: Final = 3
@@ -31,17 +31,17 @@ class Expected:
     own: Sequence[Own] = field(default_factory=list)
 
     @classmethod
-    def of(cls, said: Mapping[str, Any], kind: Kind) -> "Expected":
+    def of(cls, section: Mapping[str, Any], kind: Kind) -> "Expected":
         """From a recipe's section as a mapping: `min_X` and `max_X` with numbers; `limits`, more of them, each "name=number";
         `waivers`, mappings; `modules`, names of Python modules. Raises InputError for what is none of these.
         """
-        limits = {name: value for name, value in said.items() if name not in ("limits", "waivers", "modules")}
-        limits |= {name.strip(): value for name, _, value in (str(each).partition("=") for each in said.get("limits", ()))}
-        waivers = [each if isinstance(each, Waiver) else Waiver.of(each) for each in said.get("waivers", ())]
+        limits = {name: value for name, value in section.items() if name not in ("limits", "waivers", "modules")}
+        limits |= {name.strip(): value for name, _, value in (str(each).partition("=") for each in section.get("limits", ()))}
+        waivers = [each if isinstance(each, Waiver) else Waiver.of(each) for each in section.get("waivers", ())]
         return cls(
             {name: _number(name, value) for name, value in limits.items()},
             waivers,
-            load(named_modules(said.get("modules", ())), kind),
+            load(named_modules(section.get("modules", ())), kind),
         )
 
     def own_by_name(self) -> dict[str, Own]:
@@ -92,7 +92,7 @@ def validate(
                 name=name,
                 expectation=about.words,
                 observed=result.share_good if on_sample or limit is None else numbers[number],
-                limit="holds" if limit is None else f"{'at least' if side == 'min' else 'at most'} {limit:,g}",
+                limit="holds" if limit is None else f"{'at least' if side == 'min' else 'at most'} {said(limit)}",
                 success=result.success,
                 examples=[] if result.success else [_shown(row) for row in (examples or _any(number, drawn))[:_EXAMPLES]],
                 suite=about.suite,

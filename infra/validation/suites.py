@@ -98,7 +98,7 @@ MEASURES: Final[Mapping[str, Measure]] = {
             "zero_width_share": "share of documents with invisible characters",
             "bidi_override_share": "share of documents that turn the writing direction",
             "largest_label_share": "share of the most frequent label",
-            "length_ratio": "bytes of a chosen answer to a rejected one, geometric mean",
+            "length_ratio": "bytes of chosen answers to those of rejected ones",
         },
     ),
     **_all(
@@ -207,3 +207,8 @@ def bound_of(name: str) -> tuple[Literal["min", "max", ""], str]:
     if side == "min" and number:
         return "min", number
     return ("max", number) if side == "max" and number else ("", name)
+
+
+def said(limit: float) -> str:
+    """A limit in digits."""
+    return f"{limit:,.0f}" if float(limit).is_integer() else f"{limit:,g}"
