@@ -7,7 +7,6 @@ from typing import Literal
 from infra.store.errors import SlipwayError
 from llm.data import stdlib
 from llm.data.config import PYTHON_STDLIB
-from llm.data.reading.inspect import inspect
 
 State = Literal["same", "changed", "missing"]
 
@@ -31,6 +30,8 @@ def look_again(kind: str, path: str | Mapping[str, str], hashes: Mapping[str, st
     kind: as `llm.data.reading.found.Kind` has it; of `stdlib` no path is read, of a mixture the path of each source by its name.
     Raises nothing: a source may have gone its way.
     """
+    from llm.data.reading.inspect import inspect  # pyarrow: a chain that is only told does without
+
     try:
         if kind == "stdlib":
             return _compared_with(hashes, {file.name: (file.sha256, file.bytes) for file in stdlib.files()}, stdlib.interpreter())
