@@ -1,7 +1,7 @@
 """Where instructions come from, rows of a user's own or what every Python carries: looked at first; then gathered and split."""
 
 from dataclasses import replace
-from typing import Any, Final
+from typing import Final
 
 from infra.store.fingerprint import fingerprint
 from llm.data.cleaning.config import CleaningConfig
@@ -13,7 +13,8 @@ from llm.data.kinds.instruction import INSTRUCTION, instructions_of
 from llm.data.kinds.result import Rows
 from llm.data.kinds.sources import Gathered, Source
 from llm.data.labelled import stdlib_documents
-from llm.data.reading import Found, inspect
+from llm.data.reading.found import Found
+from llm.data.reading.inspect import inspect
 from llm.data.rows import Rejected, Row
 from llm.data.stdlib_questions import FORMS, Question, ask_about
 from llm.data.tokens import split_documents
@@ -34,25 +35,23 @@ def inspect_instructions(data: InstructionDataConfig, corpus: DataConfig | None 
     return _known(source, source.right_rows(ON_INVALID, data.on_invalid))
 
 
-def gather(
-    data: InstructionDataConfig, corpus: DataConfig, cleaning: CleaningConfig | None = None, **given: Any
-) -> Gathered[Instruction]:
+def gather(data: InstructionDataConfig, corpus: DataConfig, cleaning: CleaningConfig | None = None) -> Gathered[Instruction]:
     """All rows that are of use, and the split of each; about the standard library, that of its documents in `corpus`.
 
-    cleaning: as far as it suits instructions, for rows of one's own; given: what the Cleaner takes beside it. Raises InputError for
+    cleaning: as far as it suits instructions, for rows of one's own. Raises InputError for
     the first wrong row, unless those are to be left out.
     """
     if data.path == PYTHON_STDLIB:
         return _about_stdlib(corpus)
     source = Source(INSTRUCTION, data.path, instructions_of)
-    rows = source.right_rows(ON_INVALID, data.on_invalid, cleaning, **given)
+    rows = source.right_rows(ON_INVALID, data.on_invalid, cleaning)
     splits = split_by_question(rows.kept, validation_share=data.validation_share, test_share=data.test_share)
     return Gathered(_known(source, rows), rows, splits, source.found.version)
 
 
-def judge(data: InstructionDataConfig, cleaning: CleaningConfig | None = None, **given: Any) -> Rows[Instruction]:
+def judge(data: InstructionDataConfig, cleaning: CleaningConfig | None = None) -> Rows[Instruction]:
     """All rows of a source of one's own, whatever is wrong with some: nothing is refused, and nothing split."""
-    return Source(INSTRUCTION, data.path, instructions_of).rows(cleaning, **given)
+    return Source(INSTRUCTION, data.path, instructions_of).rows(cleaning)
 
 
 def _known(source: Source[Instruction], rows: Rows[Instruction]) -> Found:

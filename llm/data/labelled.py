@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from infra.store.errors import InputError
 from infra.store.fingerprint import fingerprint
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from llm.data.cleaning.config import CleaningConfig
     from llm.data.kinds.result import Rows
     from llm.data.kinds.sources import Gathered, Source
-    from llm.data.reading import Found
+    from llm.data.reading.found import Found
 
 SECTION: Final = "classify.data"
 ON_INVALID: Final = f"{SECTION}.on_invalid"
@@ -30,19 +30,17 @@ def inspect(data: ClassificationData, corpus: DataConfig | None = None) -> "Foun
     The version is one of the files' names and content: where they lie does not bear on it.
     """
     if data.path == PYTHON_STDLIB:
-        from llm.data.reading import inspect as look  # pyarrow, as below: who has no labelled texts does without
+        from llm.data.reading.inspect import inspect as look  # pyarrow, as below: who has no labelled texts does without
 
         return _stdlib(look(PYTHON_STDLIB))
     source = _source(data)
     return source.counted(source.right_rows(ON_INVALID, data.on_invalid))
 
 
-def gather(
-    data: ClassificationData, corpus: DataConfig, cleaning: "CleaningConfig | None" = None, **given: Any
-) -> "Gathered[Labelled]":
+def gather(data: ClassificationData, corpus: DataConfig, cleaning: "CleaningConfig | None" = None) -> "Gathered[Labelled]":
     """All rows that are of use, and the split of each; of docstrings, that of the library's documents in `corpus`.
 
-    cleaning: as far as it suits labelled texts, for rows of one's own; given: what the Cleaner takes beside it. Raises InputError
+    cleaning: as far as it suits labelled texts, for rows of one's own. Raises InputError
     for the first wrong row, unless those are to be left out.
     """
     from llm.data.classification import split_by_text  # pyarrow, as above
@@ -51,12 +49,12 @@ def gather(
     if data.path == PYTHON_STDLIB:
         return _of_stdlib(corpus)
     source = _source(data)
-    rows = source.right_rows(ON_INVALID, data.on_invalid, cleaning, **given)
+    rows = source.right_rows(ON_INVALID, data.on_invalid, cleaning)
     splits = split_by_text(rows.kept, validation_share=data.validation_share, test_share=data.test_share)
     return Gathered(source.counted(rows), rows, splits, source.found.version)
 
 
-def judge(data: ClassificationData, cleaning: "CleaningConfig | None" = None, **given: Any) -> "Rows[Labelled]":
+def judge(data: ClassificationData, cleaning: "CleaningConfig | None" = None) -> "Rows[Labelled]":
     """All rows of a source of one's own, whatever is wrong with some: nothing is refused, and nothing split.
 
     Columns are found where nobody has named others than `text` and `label`: whoever only looks is not sent back for that.
@@ -64,7 +62,7 @@ def judge(data: ClassificationData, cleaning: "CleaningConfig | None" = None, **
     usual = ClassificationData()
     text = "" if data.text_column == usual.text_column else data.text_column
     label = "" if data.label_column == usual.label_column else data.label_column
-    return _source(replace(data, text_column=text, label_column=label)).rows(cleaning, **given)
+    return _source(replace(data, text_column=text, label_column=label)).rows(cleaning)
 
 
 def stdlib_documents(corpus: DataConfig) -> list[Document]:
@@ -114,7 +112,7 @@ def _of_stdlib(corpus: DataConfig) -> "Gathered[Labelled]":
     from llm.data.classification import split_as_pretrained  # pyarrow, as above
     from llm.data.kinds.gather import Read, sorted_out
     from llm.data.kinds.sources import Gathered
-    from llm.data.reading import inspect as look
+    from llm.data.reading.inspect import inspect as look
 
     found, documents = look(PYTHON_STDLIB), stdlib_documents(corpus)
     modules = {document.id: document.source for document in documents}

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 from functools import partial
-from typing import Any, Final
+from typing import Final
 
 from infra.store.fingerprint import fingerprint
 from llm.data.cleaning.config import CleaningConfig
@@ -11,7 +11,7 @@ from llm.data.kinds.result import Rows
 from llm.data.kinds.sources import Gathered, Source
 from llm.data.preference_config import PreferenceData
 from llm.data.preferences import Preference, split_by_prompt
-from llm.data.reading import Found
+from llm.data.reading.found import Found
 
 SECTION: Final = "prefer.data"
 ON_INVALID: Final = f"{SECTION}.on_invalid"
@@ -27,20 +27,20 @@ def inspect_preferences(data: PreferenceData) -> Found:
     return _known(source, source.right_rows(ON_INVALID, data.on_invalid))
 
 
-def gather(data: PreferenceData, **given: Any) -> Gathered[Preference]:
-    """All rows that are of use, and the split of each. given: what the Cleaner takes beside the settings.
+def gather(data: PreferenceData) -> Gathered[Preference]:
+    """All rows that are of use, and the split of each.
 
     Raises InputError for the first wrong row, unless those are to be left out.
     """
     source = _source(data)
-    rows = source.right_rows(ON_INVALID, data.on_invalid, data.cleaning, **given)
+    rows = source.right_rows(ON_INVALID, data.on_invalid, data.cleaning)
     splits = split_by_prompt(rows.kept, validation_share=data.validation_share, test_share=data.test_share)
     return Gathered(_known(source, rows), rows, splits, source.found.version)
 
 
-def judge(data: PreferenceData, cleaning: CleaningConfig | None = None, **given: Any) -> Rows[Preference]:
+def judge(data: PreferenceData, cleaning: CleaningConfig | None = None) -> Rows[Preference]:
     """All rows, whatever is wrong with some: nothing is refused, and nothing split."""
-    return _source(data).rows(cleaning or data.cleaning, **given)
+    return _source(data).rows(cleaning or data.cleaning)
 
 
 def _source(data: PreferenceData) -> Source[Preference]:

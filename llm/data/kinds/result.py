@@ -41,6 +41,7 @@ class Rows(Generic[X]):
 
     of: their kind. sources: the file of each kept one. columns_found: what was read as what, in words. near: of the kept ones that
     nearly repeat an earlier one, its id and that one's. cleaning: how they were cleaned, None where they were left as they are.
+    recall: of evaluation questions that were put into kept texts, the share that was found again.
     """
 
     of: Kind[X]
@@ -52,6 +53,7 @@ class Rows(Generic[X]):
     columns_found: str = ""
     near: tuple[tuple[str, str], ...] = ()
     cleaning: CleaningConfig | None = None
+    recall: float | None = None
     reasons: Mapping[str, int] = field(init=False)
     """How many rows were rejected for each reason."""
 
@@ -111,6 +113,7 @@ class Rows(Generic[X]):
             personal=cleaning is not None and cleaning.pii != "ignore",
             replaced=cleaning is not None and cleaning.pii == "replace",
             contamination=cleaning is not None and bool(cleaning.evaluation_sets),
+            recall=self.recall,
             examples=tuple(
                 Shown(reason, each.id, each.source, each.row, each.detail, each.detail or each.text)
                 for reason in self.reasons

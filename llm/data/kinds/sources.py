@@ -4,17 +4,20 @@ import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final, Generic
+from typing import Final, Generic
 
 from infra.store.errors import InputError
 from llm.data.cleaning.config import CleaningConfig
 from llm.data.cleaning.pipeline import Cleaner
+from llm.data.kinds.contamination import EvaluationSets
 from llm.data.kinds.gather import gather, suited
 from llm.data.kinds.kind import Kind, X
 from llm.data.kinds.reader import Reader
 from llm.data.kinds.result import Rows
-from llm.data.reading import Found, inspect, peek, read, source_version
 from llm.data.reading.formats import TEXT
+from llm.data.reading.found import Found, source_version
+from llm.data.reading.inspect import inspect
+from llm.data.reading.rows import peek, read
 from llm.data.rows import Rejected, Row
 from llm.data.splitting import Split
 
@@ -68,23 +71,24 @@ class Source(Generic[X]):
         self.found = look(path)
         self._of, self._reader = of, reader(peek(self.found))
 
-    def rows(self, cleaning: CleaningConfig | None = None, **given: Any) -> Rows[X]:
-        """Every row, kept or rejected. cleaning: what is done to their texts; of it what suits such rows. given: for the Cleaner.
+    def rows(self, cleaning: CleaningConfig | None = None) -> Rows[X]:
+        """Every row, kept or rejected. cleaning: what is done to their texts; of it what suits such rows.
 
-        Raises InputError for a source without a row.
+        Raises InputError for a source without a row, or an evaluation set that cannot be read.
         """
-        cleaner = None if cleaning is None else Cleaner(suited(cleaning), **given)
+        sets = None if cleaning is None else EvaluationSets.of(cleaning)
+        cleaner = None if cleaning is None else Cleaner(suited(cleaning), contamination=sets.index if sets else None)
         rows = gather(self._of, self._reader.prepared(read(self.found)), self._reader, cleaner)
         if not rows.rows:
             raise InputError("empty: it holds no rows", where=self.found.path, mend="Give a file with a row an example.")
-        return rows
+        return replace(rows, recall=sets.recall([self._of.whole(each) for each in rows.kept])) if sets else rows
 
-    def right_rows(self, setting: str, policy: str, cleaning: CleaningConfig | None = None, **given: Any) -> Rows[X]:
+    def right_rows(self, setting: str, policy: str, cleaning: CleaningConfig | None = None) -> Rows[X]:
         """Every row, unless wrong ones are to be refused. setting: the recipe's key that says so, by `policy`.
 
         Raises InputError for the first wrong row, with its place and its mend.
         """
-        rows = self.rows(cleaning, **given)
+        rows = self.rows(cleaning)
         if policy == "refuse" and rows.wrong:
             raise self._refusal(rows.wrong, setting)
         return rows

@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from infra.store.errors import InputError
+from llm.data.cleaning.config import CleaningConfig
 from llm.data.config import DataConfig
 from llm.data.instruction_config import InstructionDataConfig
 from llm.data.instruction_sources import gather, inspect_instructions, judge
@@ -104,6 +105,23 @@ def test_the_version_is_that_of_the_content_wherever_it_lies(tmp_path: Path) -> 
     given = [write(tmp_path / f"{name}.jsonl", alpaca(output=answer)) for name, answer in (("a", "3"), ("b", "3"), ("c", "4"))]
     versions = [inspect_instructions(data).version for data in given]
     assert versions[0] == versions[1] != versions[2]
+
+
+def test_questions_that_a_model_will_be_tested_on_are_left_out_and_the_search_is_measured(tmp_path: Path) -> None:
+    asked = [
+        f"Which of these {n} rivers flows through the northern part of the largest desert of continent {n}?" for n in range(40)
+    ]
+    write(tmp_path / "test.jsonl", *({"question": question, "choices": ["Nile", "Niger"]} for question in asked))
+    rows = [alpaca(instruction=f"Say how ship number {n} came to the quay by the sea at dawn.") for n in range(20)]
+    data = write(tmp_path / "mine.jsonl", *rows, alpaca(instruction=f"Tell me:\n{asked[7].upper()}"))
+    cleaning = CleaningConfig(evaluation_sets=(str(tmp_path / "test.jsonl"),), duplicates="exact")
+    found = judge(data, cleaning)
+    assert found.reasons == {"contamination": 1}
+    assert found.numbers()["contamination_share"] == pytest.approx(1 / 21)
+    assert found.numbers()["contamination_recall"] == 1.0
+    assert "contamination_share" not in judge(data, CleaningConfig()).numbers()
+    with pytest.raises(InputError, match="no such file"):
+        judge(data, CleaningConfig(evaluation_sets=(str(tmp_path / "nowhere.jsonl"),)))
 
 
 def test_a_source_that_changes_while_it_is_read_is_told(tmp_path: Path) -> None:

@@ -133,7 +133,7 @@ def test_wrong_rows_are_left_out_where_that_is_asked_for_and_empty_texts_always(
 
 def judge_version(data: ClassificationData) -> str:
     """What a good file of the same content would have."""
-    from llm.data.reading import inspect as look
+    from llm.data.reading.inspect import inspect as look
 
     return look(data.path).version
 
