@@ -24,7 +24,8 @@ from llm.data.kinds.result import Rows
 from llm.data.kinds.sources import USUAL, look
 from llm.data.kinds.written import write_findings, write_rejected
 from llm.data.profile import Profiler
-from llm.data.reading import Found, inspect
+from llm.data.reading.found import Found
+from llm.data.reading.inspect import inspect
 from llm.events import Noted, Observer
 
 _ROWS: Final[Mapping[str, Callable[..., Rows[Any]]]] = {

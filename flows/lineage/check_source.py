@@ -6,7 +6,7 @@ from flows.lineage.checked import Checked, Looking
 from flows.lineage.graph import Node
 from flows.models import PACKAGE_FILES
 from llm.data.provenance import look_again
-from llm.data.reading.inspect import source_version
+from llm.data.reading.found import source_version
 
 
 def check_source(looking: Looking, node: Node, checked: Checked) -> None:

@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 
 from llm.data.config import DataConfig
 from llm.data.gathering.plan import Source
-from llm.data.reading.found import Found
-from llm.data.reading.inspect import inspect, source_version
+from llm.data.reading.found import Found, source_version
+from llm.data.reading.inspect import inspect
 
 
 @dataclass(frozen=True)

@@ -77,3 +77,8 @@ class Span:
     def identity(self) -> str:
         """A hash of the content: the same rows under the same numbers, wherever the file lies and whatever it is called."""
         return fingerprint([self.file.sha256, self.file.format, self.file.packed, self.part, self.start, self.stop, self.first])
+
+
+def source_version(hashes: Mapping[str, str], interpreter: str = "") -> str:
+    """The version of a source, from the sha256 of its files by name and, of the standard library, the interpreter."""
+    return fingerprint({"files": hashes, "interpreter": interpreter} if interpreter else hashes)[:16]

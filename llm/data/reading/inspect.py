@@ -9,7 +9,6 @@ from typing import Final
 
 from infra.store import open_store
 from infra.store.errors import InputError
-from infra.store.fingerprint import fingerprint
 from infra.store.manifest import known_sha256
 from llm.data import stdlib
 from llm.data.config import PYTHON_STDLIB
@@ -17,7 +16,7 @@ from llm.data.reading.address import HubAddress, LocalAddress, StoreAddress, par
 from llm.data.reading.columnar_rows import row_groups
 from llm.data.reading.encodings import HEAD, judge
 from llm.data.reading.formats import COLUMNAR, SUPPORTED, format_of
-from llm.data.reading.found import Found, FoundFile, Kind
+from llm.data.reading.found import Found, FoundFile, Kind, source_version
 from llm.data.reading.hub import find_split
 from llm.data.reading.listing import Listing, list_local, list_store
 from llm.data.reading.rows import local_path, read_file
@@ -45,11 +44,6 @@ def inspect(path: str) -> Found:
         summary = f"{file.name}, {'content' if address.local else 'revision'} {file.sha256[:12]}"
         return Found("hub", source_version({file.name: file.sha256}), (file,), {}, summary, licence, path=path)
     return _stdlib()
-
-
-def source_version(hashes: Mapping[str, str], interpreter: str = "") -> str:
-    """The version of a source, from the sha256 of its files by name and, of the standard library, the interpreter."""
-    return fingerprint({"files": hashes, "interpreter": interpreter} if interpreter else hashes)[:16]
 
 
 def _stdlib() -> Found:

@@ -15,7 +15,8 @@ from infra.validation import Report, excerpt, validate
 from llm.data.config import PYTHON_STDLIB, Expectations
 from llm.data.documents import Document, cut_document
 from llm.data.profile import profile
-from llm.data.reading import inspect, read
+from llm.data.reading.inspect import inspect
+from llm.data.reading.rows import read
 from llm.data.rows import Row
 
 DEFAULTS = Expectations()

@@ -6,7 +6,8 @@ import pytest
 
 from llm.data.config import PYTHON_STDLIB
 from llm.data.provenance import Found, look_again
-from llm.data.reading.inspect import inspect, source_version
+from llm.data.reading.found import source_version
+from llm.data.reading.inspect import inspect
 
 
 def test_each_file_of_a_folder_is_the_same_changed_or_missing(tmp_path: Path) -> None:

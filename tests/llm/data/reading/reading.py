@@ -10,7 +10,8 @@ from typing import Any, Final
 
 import zstandard
 
-from llm.data.reading import inspect, read
+from llm.data.reading.inspect import inspect
+from llm.data.reading.rows import read
 from llm.data.rows import Rejected, Row
 
 PACK: Final[dict[str, Callable[[bytes], bytes]]] = {

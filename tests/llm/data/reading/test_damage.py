@@ -17,7 +17,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from infra.store.errors import InputError
-from llm.data.reading import inspect, read, read_span, spans
+from llm.data.reading.inspect import inspect
+from llm.data.reading.rows import read, read_span
+from llm.data.reading.spans import spans
 from llm.data.rows import Rejected, Row
 from tests.llm.data.reading.reading import PACK
 from tests.llm.data.reading.test_columnar_rows import FILES

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from llm.data.reading import inspect
+from llm.data.reading.inspect import inspect
 from tests.llm.data.reading.reading import read_bytes, read_text, reasons
 
 FRENCH = "Longtemps, je me suis couché de bonne heure. Parfois, à peine ma bougie éteinte, mes yeux se fermaient si vite.\n"
@@ -145,3 +145,5 @@ def test_undecodable_rows_of_a_json_list_are_rejected_alone(tmp_path: Path) -> N
     rows, rejected = read_bytes(tmp_path, "a.json", b'[{"text": "a"}, {"text": "\xc3\xa9\xff"}, {"text": "\xc3\xa9"}]')
     assert ([row.fields["text"] for row in rows], reasons(rejected)) == (["a", "é"], [(2, "undecodable")])
     assert rejected[0].text == '{"text": "é\\xff"}'
+    _, rejected = read_bytes(tmp_path, "b.json", b'[{"text": "\xc3\xa9\xff", }, {"text": "\xc3\xa9"}]')
+    assert rejected[0].text == '{"text": "é\\xff", }, {"text": "é"}]'

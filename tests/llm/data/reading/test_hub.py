@@ -7,7 +7,9 @@ from typing import Any
 import pytest
 
 from infra.store.errors import InputError
-from llm.data.reading import inspect, read, read_span, spans
+from llm.data.reading.inspect import inspect
+from llm.data.reading.rows import read, read_span
+from llm.data.reading.spans import spans
 from llm.data.rows import Rejected, Row
 
 CARD = """---

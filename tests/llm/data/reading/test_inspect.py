@@ -12,7 +12,8 @@ import pytest
 
 from infra.store import open_store
 from infra.store.errors import InputError
-from llm.data.reading import inspect, peek, read, read_file
+from llm.data.reading.inspect import inspect
+from llm.data.reading.rows import peek, read, read_file
 from llm.data.rows import Row
 from llm.data.stdlib import documentation
 from tests.llm.data.reading.reading import PACK, read_bytes, read_path

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from infra.store.errors import InputError
-from llm.data.reading import inspect, read
+from llm.data.reading.inspect import inspect
+from llm.data.reading.rows import read
 from llm.data.rows import Rejected, Row
 from tests.llm.data.reading.reading import read_path
 

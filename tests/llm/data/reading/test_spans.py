@@ -11,7 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm.data.reading import Found, inspect, read, read_span, spans
+from llm.data.reading.found import Found
+from llm.data.reading.inspect import inspect
+from llm.data.reading.rows import read, read_span
+from llm.data.reading.spans import spans
 from llm.data.rows import Rejected, Row
 
 LINES = [json.dumps({"n": n, "text": "é" * (n % 50)}) if n % 7 else ("" if n % 2 else "bad") for n in range(200)]
