@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from infra.store import s3_files
 from infra.store.cache import Cache
-from infra.store.errors import InputError, StoreError
+from infra.store.errors import DamagedError, InputError, StoreError
 from infra.store.manifest import known_sha256
 from infra.store.probe import find_fault, remembered_fault
 from infra.store.protocol import Entry, Versioned, checked_name
@@ -50,12 +50,20 @@ class S3Store:
         return self.read_versioned(name).data
 
     def read_versioned(self, name: str) -> Versioned:
-        def read() -> Versioned:
+        def read() -> tuple[Versioned, str]:
             found = self._client.get_object(Bucket=self.bucket, Key=self._key(name))
-            return Versioned(found["Body"].read(), found["ETag"].strip('"'))  # If-Match of older Ceph knows no quotes
+            version = found["ETag"].strip('"')  # If-Match of older Ceph knows no quotes
+            return Versioned(found["Body"].read(), version), found["Metadata"].get("sha256", "")
 
         with self._errors(name):
-            return repeat(read)
+            found, sha256 = repeat(read)
+        if sha256 and hashlib.sha256(found.data).hexdigest() != sha256:
+            raise DamagedError(
+                "damaged in the store: what arrives is not what was written",
+                where=self.uri(name),
+                mend="Put the object back from a copy.",
+            )
+        return found
 
     def write(self, name: str, data: bytes) -> None:
         with self._errors(name):
@@ -137,9 +145,15 @@ class S3Store:
                     yield Entry(name, 0, found["Initiated"].timestamp())
 
     def discard(self, leftover: Entry) -> None:
+        from botocore.exceptions import ClientError  # boto3 is there by now
+
         name, _, number = leftover.name.partition("?uploadId=")
         with self._errors(name):
-            self._client.abort_multipart_upload(Bucket=self.bucket, Key=self._key(name), UploadId=number)
+            try:
+                self._client.abort_multipart_upload(Bucket=self.bucket, Key=self._key(name), UploadId=number)
+            except ClientError as error:
+                if told(error)[1] != "NoSuchUpload":  # its writer has ended it meanwhile
+                    raise
 
     @property
     def _client(self) -> "S3Client":

@@ -53,6 +53,8 @@ def prepare_environment() -> None:
     os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
     for name, value in _DEFAULTS.items():
         os.environ.setdefault(name, value)
+    if os.environ.keys() & {"AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"}:  # a server of one's own seldom has a name for each bucket
+        os.environ.setdefault("MLFLOW_BOTO_CLIENT_ADDRESSING_STYLE", "path")
 
 
 def shown(tracking_uri: str) -> str:

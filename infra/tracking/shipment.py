@@ -2,9 +2,10 @@
 
 import hashlib
 import time
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
+from infra.store import open_store
 from infra.tracking.client import connect, errors
 from infra.tracking.runs import RUN_TAG, artifact_folder, create_run, find_run
 from infra.tracking.spool import Shipped, lock, records, shipped, writer_is_gone
@@ -20,6 +21,7 @@ _PARAMS = 100
 _PARAM_LENGTH = 6_000
 _TAG_LENGTH = 8_000
 _LOCK_SECONDS = 5.0
+_SHOWN, _SHOWN_BYTES = (".png", ".json", ".md", ".html"), 1 << 20
 _REFUSALS = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST")  # asking again would not help
 
 
@@ -162,8 +164,22 @@ class _Pass:
         else:
             self.state.refused.append(f"artifact: {path} is gone")
 
+    def _show(self) -> None:
+        """Copies what is to be looked at to where MLflow looks, when that is another place of a bucket: no link leads there."""
+        if artifact_folder(self.store_url, self.state.run) is not None:
+            return
+        store, top = open_store(self.store_url), f"runs/{self.state.run}/artifacts"
+        try:
+            for entry in store.list(top):
+                if entry.bytes <= _SHOWN_BYTES and entry.name.endswith(_SHOWN):
+                    folder = str(PurePosixPath(entry.name).parent).removeprefix(top).strip("/")
+                    self.client.log_artifact(self._run_id, str(store.get_file(entry.name)), artifact_path=folder or None)
+        except Exception as error:  # a picture that does not show is no reason to lose what else there is to ship
+            self.state.refused.append(f"artifacts: {error}")
+
     def _end_run(self, status: str, at: float) -> None:
         if self.state.mlflow_run_id is not None:
+            self._show()
             self._call("set_terminated", status, end_time=_milliseconds(at))
         self.state.complete = True
 

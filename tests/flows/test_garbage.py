@@ -16,7 +16,8 @@ from infra.ledger import Ledger
 from infra.registry import Registry
 from infra.settings import Settings
 from infra.store import open_store
-from infra.store.errors import DamagedError, LeaseHeldError
+from infra.store.errors import DamagedError, LeaseHeldError, StoreError
+from infra.store.faulty import Died, Fault, FaultyStore
 from infra.store.folder import FolderStore
 from infra.store.lease import lease
 from infra.store.manifest import Thing, load, publish
@@ -201,6 +202,28 @@ def test_a_stage_whose_result_was_freed_runs_again_and_no_record_promises_what_i
     assert not work.store.exists(f"{old.prefix}/manifest.json")
     assert not any(entry.name.startswith(unit(old)) for entry in work.store.list("runs"))
     load(work.store, kept.prefix).check()
+
+
+@pytest.mark.parametrize("fault", Fault)
+def test_a_death_at_any_write_leaves_no_record_that_promises_what_is_gone(work: Work, tmp_path: Path, fault: Fault) -> None:
+    at = 0
+    while True:
+        at += 1
+        each = Work(FolderStore(tmp_path / f"{fault.name}-{at}"), tmp_path / "making")
+        corpus = each.run("validate-data", "a", dataset="book")
+        each.run("validate-data", "b", dataset="book")
+        faulty = FaultyStore(each.store, at=at, fault=fault)
+        try:
+            list(free(faulty, each.garbage()))
+            break
+        except (Died, StoreError):
+            pass
+        assert all(not record.missing_output(each.store) for record in records.every(each.store))
+        list(free(each.store, each.garbage()))
+        list(free(each.store, each.garbage()))
+        assert not any(entry.name.startswith(corpus.prefix) for entry in each.store.list("datasets"))
+        load(each.store, "datasets/book/b").check()
+    assert at == 4, "a record, a manifest and a file are three writes"
 
 
 def test_what_is_not_ours_is_left_alone(work: Work) -> None:

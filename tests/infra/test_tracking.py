@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from infra.store import open_store
 from infra.store.errors import InputError
 from infra.tracking.client import TrackingError, connect, shown
 from infra.tracking.runs import ensure_run
 from infra.tracking.ship import follow, ship_now, start_shipper
 from infra.tracking.spool import Spool, pending, records, shipped
+from tests.s3_server import S3Server
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -91,6 +93,27 @@ def test_a_run_arrives_whole_with_its_parameters_times_and_status(
     assert len(run.data.params) == 150
     assert run.data.params["p149"] == "x" * 5_999 + "…"
     assert (Path(store_url) / "runs" / RUN / "artifacts/plots/loss.png").read_bytes() == b"a picture"
+
+
+def test_what_a_run_in_a_bucket_left_to_look_at_shows_in_mlflow(
+    spool: Spool, database: str, tmp_path: Path, swift: S3Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    swift.use(monkeypatch)
+    monkeypatch.setenv("SLIPWAY_CACHE", str(tmp_path / "cache"))
+    store = open_store(f"s3://{swift.bucket}/tracked/store")
+    store.write(f"runs/{RUN}/artifacts/loss-curve.png", b"a picture")
+    store.write(f"runs/{RUN}/artifacts/package/config.json", b"{}")
+    store.write(f"runs/{RUN}/artifacts/package/model.safetensors", b"weights")
+    spool.open("in a bucket")
+    spool.metrics(1, {"loss": 1.0})
+    spool.close()
+    state = ship_now(spool.path, database, store.url)
+    assert (state.complete, state.refused, state.trouble) == (True, [], "")
+    assert state.mlflow_run_id is not None
+    client = connect(database)
+    assert mlflow_run(database, state.mlflow_run_id).info.artifact_uri.startswith(f"{store.url}/runs/mlflow/")
+    shown = [each.path for folder in ("", "package") for each in client.list_artifacts(state.mlflow_run_id, folder or None)]
+    assert shown == ["loss-curve.png", "package", "package/config.json"]
 
 
 def test_the_spool_costs_microseconds_and_loads_nothing_heavy(tmp_path: Path) -> None:

@@ -75,6 +75,7 @@ def test_the_parts_of_a_killed_upload_are_found_and_discarded(s3: S3Store) -> No
     assert left.name.startswith("runs/r/weights")
     assert abs(left.modified - time.time()) < 3_600
     s3.discard(left)
+    s3.discard(left)
     assert list(s3.leftovers()) == []
 
 
@@ -112,6 +113,8 @@ def test_what_the_server_gives_back_otherwise_than_it_was_written_is_called_dama
     connect().put_object(Bucket=bulk.bucket, Key=key, Body=b"damaged", Metadata={"sha256": "0" * 64})
     with pytest.raises(DamagedError, match="d/1/shard"):
         bulk.get_file("datasets/d/1/shard")
+    with pytest.raises(DamagedError, match="d/1/shard"):
+        bulk.read("datasets/d/1/shard")
 
 
 def test_a_damaged_copy_is_fetched_again_before_anything_is_called_damaged(bulk: S3Store, tmp_path: Path) -> None:
