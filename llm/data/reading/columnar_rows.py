@@ -61,20 +61,22 @@ def arrow_rows(path: Path, origin: Origin, columns: Sequence[str] = ()) -> Itera
     Raises UnreadableError where nothing can be read, and at the place where a stream breaks off.
     """
     with _damage("damaged: no Arrow data, as its name says"):
-        mapped = pa.memory_map(str(path))
-    with mapped:
-        start, end = mapped.read_at(len(_FILE_START), 0), mapped.read_at(len(_STREAM_END), max(0, mapped.size() - len(_STREAM_END)))
+        source = pa.OSFile(str(path))  # mapped pages would count as memory held
+    with source:
+        end = source.read_at(len(_STREAM_END), max(0, source.size() - len(_STREAM_END)))
+        start = source.read_at(len(_FILE_START), 0)
+        source.seek(0)
         if start == _FILE_START:
-            yield from _arrow_file(mapped, origin, columns)
+            yield from _arrow_file(source, origin, columns)
         else:
-            yield from _arrow_stream(mapped, origin, columns)
+            yield from _arrow_stream(source, origin, columns)
             if end != _STREAM_END:
                 raise UnreadableError("truncated: it does not end as an Arrow stream does")
 
 
-def _arrow_file(mapped: Any, origin: Origin, columns: Sequence[str]) -> Iterator[Row | Rejected]:
+def _arrow_file(source: Any, origin: Origin, columns: Sequence[str]) -> Iterator[Row | Rejected]:
     with _damage("damaged: not a whole Arrow file"):
-        file = pa.ipc.open_file(mapped)
+        file = pa.ipc.open_file(source)
         wanted = _wanted(file.schema, columns, origin)
     number = 1
     for place in range(file.num_record_batches):
@@ -89,9 +91,9 @@ def _arrow_file(mapped: Any, origin: Origin, columns: Sequence[str]) -> Iterator
             number += batch.num_rows
 
 
-def _arrow_stream(mapped: Any, origin: Origin, columns: Sequence[str]) -> Iterator[Row | Rejected]:
+def _arrow_stream(source: Any, origin: Origin, columns: Sequence[str]) -> Iterator[Row | Rejected]:
     with _damage("damaged: no Arrow stream, as its name says"):
-        stream = pa.ipc.open_stream(mapped)
+        stream = pa.ipc.open_stream(source)
         wanted = _wanted(stream.schema, columns, origin)
     number = 1
     for batch in _guarded(stream, "damaged: the next batch of rows cannot be read"):

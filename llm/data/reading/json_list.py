@@ -53,14 +53,14 @@ def list_rows(pieces: Iterator[str], origin: Origin) -> Iterator[Row | Rejected]
         if in_list and text.take("]"):
             text.skip_blank()
             if not text.at_end():
-                yield origin.rejected(number + 1, "not-json", "more text after the end of the list", text.skip_to(None))
+                yield origin.rejected(number + 1, "not-json", "more text after the end of the list", _shown(text.skip_to(None)))
             return
         number += 1
         try:
             value, problem, raw = text.parse(parser)
         except (ValueError, RecursionError) as error:
             why = error.msg if isinstance(error, json.JSONDecodeError) else str(error)
-            left_out = text.skip_to(next_row)
+            left_out = _shown(text.skip_to(next_row))
             if text.at_end():
                 yield origin.rejected(number, "not-json", f"{why}; the rest of the file is left out", left_out)
                 return
@@ -76,8 +76,7 @@ def list_rows(pieces: Iterator[str], origin: Origin) -> Iterator[Row | Rejected]
 
 def _checked(value: object, problem: str, number: int, raw: str, origin: Origin) -> Row | Rejected:
     if _SURROGATE.search(raw):
-        shown = raw.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-        return origin.rejected(number, "undecodable", UNDECODABLE, shown)
+        return origin.rejected(number, "undecodable", UNDECODABLE, _shown(raw))
     return value_row(value, problem, number, raw, origin)
 
 
@@ -99,6 +98,11 @@ def _texts(chunks: Iterable[bytes], decoder: LineDecoder) -> Iterator[str]:
     for line in lines(chunks):
         text = decoder.decode(line)
         yield line.decode("utf-8", "surrogateescape") if text is None else text
+
+
+def _shown(text: str) -> str:
+    """With the bytes that could not be decoded as escapes."""
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def _line_of_first(text: "_Buffer") -> re.Pattern[str]:

@@ -60,21 +60,23 @@ class _Header:
     def find(cls, line: str, form: str) -> "_Header":
         """By the separator that makes most columns of the line; in a .tsv by the tab, if it has any."""
         used = [separator for separator in _SEPARATORS[form] if separator in line] or [_SEPARATORS[form][0]]
-        found = [(separator, fields) for separator in used if (fields := _split(line, separator)) is not None]
+        found = [(separator, fields) for separator in used if (fields := _split(line, separator)[0]) is not None]
         if not found:
             raise UnreadableError("its header's quotes are broken", "Mend the header.")
         return cls(*(found[0] if form == "tsv" else max(found, key=lambda each: len(each[1]))))
 
-    def split(self, line: str) -> list[str] | None:
-        """The fields of a record, None where its quotes are broken or not closed."""
+    def split(self, line: str) -> tuple[list[str] | None, bool]:
+        """As `_split`; what was aligned for the eye, with spaces between quotes and separators, without them."""
         if '"' not in line:
-            return line.rstrip("\r\n").split(self.separator)
-        fields = _split(line, self.separator)
-        if self._apart.search(line) and (not self.fits(fields) or any(_QUOTED.fullmatch(field) for field in fields or ())):
-            close = self._after.sub('"', self._before.sub(r"\1", line.strip(" \r\n")))  # aligned for the eye
-            if self.fits(aligned := _split(close, self.separator)):
-                return [field.strip(" ") for field in aligned or ()]
-        return fields
+            return line.rstrip("\r\n").split(self.separator), False
+        fields, is_open = _split(line, self.separator)
+        wrong = fields is None or len(fields) != len(self.columns) or any(map(_QUOTED.fullmatch, fields))
+        if wrong and not is_open and self._apart.search(line):
+            close = self._after.sub('"', self._before.sub(r"\1", line.strip(" \r\n")))
+            aligned, _ = _split(close, self.separator)
+            if self.fits(aligned):
+                return [field.strip(" ") for field in aligned or ()], False
+        return fields, is_open
 
     def fits(self, fields: list[str] | None) -> bool:
         return fields is not None and len(fields) == len(self.columns)
@@ -112,8 +114,8 @@ class _Lines:
 
 
 def _record(number: int, line: str, header: _Header, text: _Lines, origin: Origin) -> Row | Rejected:
-    fields = header.split(line)
-    if fields is None and _is_open(line, header.separator):
+    fields, is_open = header.split(line)
+    if is_open:
         fields = _continued(line, header, text)
     if fields is None and header.separator == "\t":
         fields = line.rstrip("\r\n").split("\t")  # to most that write .tsv, a quote is a character like any other
@@ -140,9 +142,9 @@ def _continued(line: str, header: _Header, text: _Lines) -> list[str] | None:
         if closing is None:
             continue
         rest = more[closing.end() :]
-        if rest.startswith(header.separator) and _is_open(rest, header.separator):
+        if rest.startswith(header.separator) and _split(rest, header.separator)[1]:
             continue  # and another field of it opens
-        fields = header.split("".join(parts))
+        fields, _ = header.split("".join(parts))
         if fields is None or not header.fits(fields):
             return None
         for _ in range(taken):
@@ -151,17 +153,9 @@ def _continued(line: str, header: _Header, text: _Lines) -> list[str] | None:
     return None
 
 
-def _split(line: str, separator: str) -> list[str] | None:
+def _split(line: str, separator: str) -> tuple[list[str] | None, bool]:
+    """(the fields, or None where the quotes are wrong; whether the last quote is not closed: the record may go on)."""
     try:
-        return next(csv.reader([line], delimiter=separator, strict=True), [])
-    except csv.Error:
-        return None
-
-
-def _is_open(line: str, separator: str) -> bool:
-    """Whether the last field's quote is not closed: the record may go on in the next line."""
-    try:
-        next(csv.reader([line], delimiter=separator, strict=True))
+        return next(csv.reader([line], delimiter=separator, strict=True), []), False
     except csv.Error as error:
-        return str(error) == "unexpected end of data"
-    return False
+        return None, str(error) == "unexpected end of data"
