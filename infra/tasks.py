@@ -6,6 +6,7 @@ A worker holds one item at a time. What fails is tried again alone, also when it
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 import traceback
 from collections import deque
@@ -14,6 +15,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext, supp
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing.connection import Connection, wait
+from types import ModuleType
 from typing import Any, Generic, Protocol, TypeVar, cast
 
 from infra.store.errors import SlipwayError
@@ -215,7 +217,8 @@ class _Process:
     def __init__(self, context: Any, call: Callable[[Any], Any], alive: Connection) -> None:
         self.pipe, theirs = context.Pipe()
         self._process = context.Process(target=_serve, args=(call, theirs, alive, dict(os.environ)), daemon=True)
-        self._process.start()
+        with _main_set_aside():
+            self._process.start()
         theirs.close()
 
     def ended(self) -> str:
@@ -227,6 +230,17 @@ class _Process:
         self.pipe.close()
         self._process.terminate()
         self._process.join()
+
+
+@contextmanager
+def _main_set_aside() -> Iterator[None]:
+    """Else a new process runs the main module again: seconds, and without end where a script does not guard against that."""
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
 
 
 def _serve(call: Callable[[Any], Any], pipe: Connection, alive: Connection, environment: dict[str, str]) -> None:

@@ -145,6 +145,16 @@ def test_processes_see_the_environment_as_it_is_now(jobs: ModuleType, monkeypatc
     assert run_tasks(jobs.environment, ["SLIPWAY_TEST_VALUE"] * 2, workers=2) == ["second"] * 2
 
 
+def test_a_script_that_does_not_guard_its_main_part_runs_once(jobs: ModuleType, tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import task_jobs\nfrom infra.tasks import run_tasks\nprint('main', run_tasks(task_jobs.double, [1, 2, 3], workers=2))\n"
+    )
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), str(Path(__file__).parents[2])])}
+    done = subprocess.run([sys.executable, script], env=environment, capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("main [2, 4, 6]\n", "")
+
+
 def test_processes_end_with_the_one_that_started_them(jobs: ModuleType, tmp_path: Path) -> None:
     script = (
         f"import sys; sys.path.insert(0, {str(tmp_path)!r})\nimport task_jobs\nfrom infra.tasks import run_tasks\n"
