@@ -4,12 +4,15 @@ Only where a text looks like HTML. One that speaks of HTML, compares `a < b` or 
 """
 
 import re
+from collections.abc import Callable
+from dataclasses import dataclass
 from html import unescape
 from html.entities import html5
 from typing import Final
 
 from selectolax.lexbor import LexborHTMLParser
 
+from llm.data.cleaning.spans import Spans
 from llm.data.rows import Finding
 
 # fmt: off
@@ -37,14 +40,19 @@ _AMBIGUOUS: Final = frozenset((
 _NAMES: Final = _BLOCKS | _INLINE | _AMBIGUOUS
 
 _MARKUP: Final = re.compile(
-    r"""(?P<unseen> <!--.*?-->
-            | <(?P<raw>script|style|noscript|template|textarea|iframe|svg|title)\b[^<>]*(?<!/)>.*?</(?P=raw)\s*> )
-    | (?P<declared> <!doctype\b[^>]*> | <\?xml\b[^>]*> | <!\[CDATA\[ | \]\]> )
+    r"""(?P<comment> <!-- )
+    | (?P<declared> <!doctype\b[^<>]*> | <\?xml\b[^<>]*> | <!\[CDATA\[ | \]\]> )
     | <(?P<end>/?)(?P<name>[a-z][a-z0-9]*)
         (?P<attributes> (?: \s+[a-z@:*\#_][\w:.@-]* (?: \s*=\s* (?: "[^"]*" | '[^']*' | [^\s"'<>=`]+ ) )? )*)\s*/?>
     | (?P<entity> &(?: \#[0-9]{1,7} | \#x[0-9a-f]{1,6} | [a-z][a-z0-9]{1,31} ); )""",
-    re.VERBOSE | re.DOTALL | re.IGNORECASE,
+    re.VERBOSE | re.IGNORECASE,
 )
+_COMMENT_END: Final = re.compile("-->")
+_UNSEEN_ENDS: Final = {
+    name: re.compile(rf"</{name}\s*>", re.IGNORECASE)
+    for name in ("script", "style", "noscript", "template", "textarea", "iframe", "svg", "title")
+}
+"""Elements of which nothing is shown, or nothing that belongs to the text."""
 _ABOUT: Final = re.compile(r"\b(?:x?html\d?|xml|sgml|markup|unescape|character references?|entity references?)\b", re.IGNORECASE)
 _PAGE: Final = re.compile(
     r"\s*(?:<\?xml[^>]*>\s*)?(?:<!--.*?-->\s*)*<(?:!doctype\s+html|html|head|body)\b", re.IGNORECASE | re.DOTALL
@@ -89,54 +97,81 @@ def find_html(text: str) -> list[Finding]:
         return []
     findings: list[Finding] = []
     for token in tokens:
-        if findings and not text[findings[-1].end : token.start()].strip():
-            findings[-1] = Finding("html", findings[-1].start, token.end())
+        if findings and not text[findings[-1].end : token.start].strip():
+            findings[-1] = Finding("html", findings[-1].start, token.end)
         else:
-            findings.append(Finding("html", token.start(), token.end()))
+            findings.append(Finding("html", token.start, token.end))
     return findings
 
 
-def _tokens(text: str) -> list[re.Match[str]]:
+@dataclass(frozen=True)
+class _Token:
+    """A tag by its name in lower case, or with an empty name a comment, a declaration or an entity.
+
+    An element that is not shown is one token from its first tag to its last.
+    """
+
+    start: int
+    end: int
+    name: str
+    entity: str
+    closes: bool
+    has_values: bool
+
+
+def _tokens(text: str) -> list[_Token]:
     """Tags of HTML's own names, comments and entities, but for those in quotation marks or in Markdown's code."""
     if "<" not in text and "&" not in text:
         return []
-    fences = [found.span() for found in _FENCED.finditer(text)] if "`" in text or "~~~" in text else []
-    return [
-        token
-        for token in _MARKUP.finditer(text)
-        if (not token["name"] or token["name"].lower() in _NAMES)
-        and not (token["entity"] and token["entity"][1] != "#" and token["entity"][1:] not in html5)
-        and not _is_quoted(text, token)
-        and not any(start <= token.start() < end for start, end in fences)
-    ]
+    code = Spans(found.span() for found in _FENCED.finditer(text)) if "`" in text or "~~~" in text else ()
+    tokens, place = list[_Token](), 0
+    unended = set[re.Pattern[str]]()  # of these no end was found: nor will one be, further on
+    while found := _MARKUP.search(text, place):
+        place, name = found.end(), (found["name"] or "").lower()
+        if found["comment"] or (name in _UNSEEN_ENDS and not found["end"] and not found[0].endswith("/>")):
+            ending = _COMMENT_END if found["comment"] else _UNSEEN_ENDS[name]
+            last = None if ending in unended else ending.search(text, place)
+            if last:
+                place = last.end()
+            else:
+                unended.add(ending)
+                if found["comment"]:
+                    continue
+        token = _Token(found.start(), place, name, found["entity"] or "", bool(found["end"]), "=" in (found["attributes"] or ""))
+        if _is_html(token) and not _is_quoted(text, token) and token.start not in code:
+            tokens.append(token)
+    return tokens
 
 
-def _is_quoted(text: str, token: re.Match[str]) -> bool:
-    before, after = text[token.start() - 1 : token.start()], text[token.end() : token.end() + 1]
+def _is_html(token: _Token) -> bool:
+    if token.entity:
+        return token.entity[1] == "#" or token.entity[1:] in html5
+    return not token.name or token.name in _NAMES
+
+
+def _is_quoted(text: str, token: _Token) -> bool:
+    before, after = text[token.start - 1 : token.start], text[token.end : token.end + 1]
     return before != "" and after != "" and before in _QUOTES and after in _QUOTES
 
 
-def _is_markup(text: str, tokens: list[re.Match[str]]) -> bool:
-    ends = {token["name"].lower() for token in tokens if token["end"]}
-    sure = [token for token in tokens if _is_sure(token, ends)]
-    if not sure:
+def _is_markup(text: str, tokens: list[_Token]) -> bool:
+    closed = {token.name for token in tokens if token.closes}
+    if not any(_is_sure(token, closed) for token in tokens):
         return False
-    outside = _MARKUP.sub(" ", _FENCED.sub("", text) if "`" in text or "~~~" in text else text)
+    outside = _without(text, tokens, lambda token: " ")
+    outside = _FENCED.sub("", outside) if "`" in text or "~~~" in text else outside
     lines = [line for line in map(str.strip, outside.split("\n")) if line]
     if len(lines) >= _FEWEST_LINES and sum(1 for line in lines if _CODE_LINE.search(line)) > _CODE * len(lines):
         return False
     if _ABOUT.search(outside):
-        return sum(1 for token in sure if token["end"] and token["name"].lower() in _BLOCKS) >= 2
+        return sum(1 for token in tokens if token.closes and token.name in _BLOCKS) >= 2
     return True
 
 
-def _is_sure(token: re.Match[str], ends: set[str]) -> bool:
-    name = (token["name"] or "").lower()
-    if name not in _AMBIGUOUS:
+def _is_sure(token: _Token, closed: set[str]) -> bool:
+    if token.name not in _AMBIGUOUS or token.closes or token.has_values:
         return True
-    if token["end"]:
-        return True
-    return "=" in token["attributes"] or name in ends
+    return token.name in closed or (token.name in _UNSEEN_ENDS and token.end - token.start > len(f"<{token.name}></{token.name}>"))
 
 
 def _page(text: str) -> str:
@@ -153,20 +188,25 @@ def _page(text: str) -> str:
 
 
 def _without_markup(text: str) -> str:
-    kept = {token.start() for token in _tokens(text)}
-    if not kept:
+    tokens = _tokens(text)
+    if not tokens:
         return text
-    text = _MARKUP.sub(lambda token: _instead(token) if token.start() in kept else token[0], text)
+    text = _without(text, tokens, _instead)
     text = _TAKEN.sub(lambda found: " " if found[0].strip(_GONE) else "", text)
     return _ENDS.sub(lambda found: "\n\n" if found[0].count("\n") > 1 else "\n", text).strip()
 
 
-def _instead(token: re.Match[str]) -> str:
-    if token["entity"]:
-        return unescape(token["entity"]).replace("\xa0", f"{_GONE} ")
-    if not token["name"]:
-        return _GONE
-    name = token["name"].lower()
-    if name in _BLOCKS:
+def _without(text: str, tokens: list[_Token], instead: Callable[[_Token], str]) -> str:
+    parts, end = list[str](), 0
+    for token in tokens:
+        parts += [text[end : token.start], instead(token)]
+        end = token.end
+    return "".join([*parts, text[end:]])
+
+
+def _instead(token: _Token) -> str:
+    if token.entity:
+        return unescape(token.entity).replace("\xa0", f"{_GONE} ")
+    if token.name in _BLOCKS:
         return _END
-    return f"{_GONE} " if name in ("td", "th") else _GONE
+    return f"{_GONE} " if token.name in ("td", "th") else _GONE

@@ -8,6 +8,7 @@ from typing import Final
 import ftfy
 
 from llm.data.cleaning.characters import BIDI, CONTROLS, JOINERS, ZERO_WIDTH, Counts
+from llm.data.cleaning.spans import Spans
 from llm.data.rows import Finding
 
 _TAKEN_OUT: Final = re.compile(
@@ -44,7 +45,8 @@ def normalise(text: str, counts: Counts) -> tuple[str, list[Finding]]:
     if counts.to_repair and not counts.only_line_ends:
         findings += [Finding(kind, found.start(), found.end()) for kind, found in _taken_out(text)]
     if broken := list(_mojibake(text)):
-        findings = [one for one in findings if not any(each.start <= one.start < each.end for each in broken)]
+        mended = Spans((each.start, each.end) for each in broken)
+        findings = [finding for finding in findings if finding.start not in mended]
         findings = sorted(findings + broken, key=lambda finding: finding.start)
         text = "\n".join(map(_mended, text.split("\n")))
     if counts.only_line_ends:

@@ -97,8 +97,8 @@ _NOBODYS: Final = frozenset(("0.0.0.0", "127.0.0.1", "255.255.255.255"))
 _IPV6_COLONS = 7
 
 _NEAR, _MARGIN, _LONGEST_KEY = 7, 48, 300  # characters: between digits of one cluster, looked at around it, and behind it for a key
-_UNBROKEN_START: Final = re.compile(r"\S*\Z")
-_UNBROKEN_END: Final = re.compile(r"\S*")
+_UNBROKEN_START: Final = re.compile(rf"\S{{0,{SHORTEST_KEY}}}\Z")
+_UNBROKEN_END: Final = re.compile(rf"\S{{0,{SHORTEST_KEY}}}")
 
 
 def find_pii(text: str) -> list[Finding]:
@@ -151,10 +151,12 @@ def _around(text: str, start: int, end: int, digits: int) -> Iterator[Finding]:
 
 
 def replace_pii(text: str, findings: list[Finding]) -> str:
-    """The text with each finding as its placeholder, such as <EMAIL>."""
-    for finding in reversed(findings):
-        text = text[: finding.start] + PLACEHOLDERS[finding.kind] + text[finding.end :]
-    return text
+    """The text with each finding as its placeholder, such as <EMAIL>; findings in order and apart, as `find_pii` gives them."""
+    parts, end = list[str](), 0
+    for finding in findings:
+        parts += [text[end : finding.start], PLACEHOLDERS[finding.kind]]
+        end = finding.end
+    return "".join([*parts, text[end:]])
 
 
 def _emails(text: str) -> Iterator[Finding]:

@@ -71,6 +71,9 @@ class Cleaner:
                 changed = replace_pii(changed, personal)
         return Cleaned(changed, findings=tuple(findings))
 
+    def __reduce__(self) -> tuple[object, ...]:
+        return _rebuilt, (self.config, self.contamination, self.main_language)  # without the words seen so far
+
     def _repaired(self, text: str, counts: Counts) -> tuple[str, list[Finding]]:
         changed, findings = normalise(text, counts) if self.config.repair else (text, [])
         if self.config.html == "strip":
@@ -128,3 +131,7 @@ def _languages(asked: tuple[str, ...], main_language: str) -> tuple[str, ...]:
             mend="Use ISO 639 codes such as en, de, zh; main for the corpus's own language; or none at all to keep every one.",
         )
     return tuple(dict.fromkeys(main_language if code == MAIN else code for code in asked))
+
+
+def _rebuilt(config: CleaningConfig, contamination: NgramIndex | None, main_language: str) -> Cleaner:
+    return Cleaner(config, contamination=contamination, main_language=main_language)
