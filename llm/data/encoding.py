@@ -5,12 +5,12 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import chain
 from typing import Any, Final, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from llm.text.pieces import PieceEncoder
 from llm.text.special import check_single_bos
 from llm.text.tokenizer import Tokenizer
 
@@ -37,16 +37,17 @@ def encode_documents(
 ) -> Iterator[tuple[T, Encoded]]:
     """The documents of each batch, in order, beside whatever else belongs to them.
 
-    The library encodes the texts of one batch on all cores, without Python's lock; that other batches are under way keeps the cores
-    at work while a batch ends in one long document, is read or is written. threads: how many; 0: one more than cores. How many
-    there are changes nothing of what comes out.
+    Where a tokenizer can be followed by pieces, one thread does that, while others read and write. Else the library encodes the
+    texts of one batch on all cores, without Python's lock; that other batches are under way keeps the cores at work while a batch
+    ends in one long document. threads: how many; 0: what suits. How many there are changes nothing of what comes out.
     """
-    threads = threads or (os.cpu_count() or 1) + 1
+    encoder = DocumentEncoder(tokenizer)
+    threads = threads or (1 if encoder.by_pieces else (os.cpu_count() or 1) + 1)
     with ThreadPoolExecutor(threads, thread_name_prefix="encode") as pool:
         waiting: deque[tuple[T, Future[Encoded]]] = deque()
         try:
             for beside, texts in batches:
-                waiting.append((beside, pool.submit(encode_batch, texts, tokenizer)))
+                waiting.append((beside, pool.submit(encoder.encode, texts)))
                 if len(waiting) > threads:
                     yield _done(*waiting.popleft())
             while waiting:
@@ -60,16 +61,31 @@ def _done(beside: T, future: Future[Encoded]) -> tuple[T, Encoded]:
     return beside, future.result()
 
 
-def encode_batch(texts: Sequence[str], tokenizer: Tokenizer) -> Encoded:
-    """One batch of documents."""
-    rows = tokenizer.encode_batch(texts)
-    before = () if tokenizer.bos is None else (tokenizer.bos,)
-    for row in rows if before else ():
-        check_single_bos(tokenizer, row, allowed=0)
-    lengths = np.fromiter(map(len, rows), dtype=np.int64, count=len(rows)) + len(before) + 1
-    pieces = chain.from_iterable((*((before,) if before else ()), row, (tokenizer.eos,)) for row in rows)
-    ids = np.fromiter(chain.from_iterable(pieces), dtype=token_dtype(tokenizer.size), count=int(lengths.sum()))
-    return Encoded(ids, lengths)
+class DocumentEncoder:
+    """Texts to documents of ids, by the fastest way that gives the tokenizer's own."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self._tokenizer, self._dtype = tokenizer, token_dtype(tokenizer.size)
+        self._pieces = PieceEncoder.of(tokenizer, self._dtype)
+
+    @property
+    def by_pieces(self) -> bool:
+        return self._pieces is not None
+
+    def encode(self, texts: Sequence[str]) -> Encoded:
+        """Raises DoubledBosError where a text gives a bos of its own."""
+        rows: list[Any] = self._pieces.encode(texts) if self._pieces else self._tokenizer.encode_batch(texts)
+        bos, eos = self._tokenizer.bos, self._tokenizer.eos
+        begin = int(bos is not None)
+        lengths = np.fromiter(map(len, rows), dtype=np.int64, count=len(rows)) + begin + 1
+        ids = np.full(int(lengths.sum()), eos if bos is None else bos, dtype=self._dtype)
+        ends = np.cumsum(lengths)
+        for row, length, end in zip(rows, lengths.tolist(), ends.tolist(), strict=True):
+            if begin and len(row):
+                check_single_bos(self._tokenizer, [int(row[0])], allowed=0)
+            ids[end - length + begin : end - 1] = row
+        ids[ends - 1] = eos
+        return Encoded(ids, lengths)
 
 
 def token_dtype(vocabulary: int) -> np.dtype[Any]:

@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, Final
+from types import TracebackType
+from typing import Any, Final, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -74,6 +75,8 @@ def mix_of(part: Thing) -> NDArray[Any]:
 
 
 class MixWriter:
+    """Writes `train.mix` as the documents come."""
+
     def __init__(self, folder: Path, sources: tuple[str, ...]) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._file, self._sources = (folder / MIX).open("wb"), sources
@@ -94,10 +97,15 @@ class MixWriter:
         self._file.write(rows[chosen].tobytes())
         np.add.at(self._tokens, rows["source"][chosen], lengths[chosen])
 
-    def close(self) -> Mapping[str, int]:
+    def tokens(self) -> dict[str, int]:
         """Training tokens of each source."""
-        self._file.close()
         return dict(zip(self._sources, self._tokens.tolist(), strict=True))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._file.close()
 
     def _find(self, path: str) -> int:
         name = source_of(path, self._sources)

@@ -1,6 +1,7 @@
 """A corpus tokenized part by part: each is finished, kept and found again by itself; at the end all are joined into shards."""
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -18,7 +19,7 @@ from llm.data.splitting import SPLITS, Split, SplitRule
 from llm.data.tokens import SHARD_TOKENS, ShardWriters, SplitCounts
 from llm.text.tokenizer import Tokenizer
 
-PART_BYTES: Final = 64_000_000  # of text: some ten seconds of work, what a kill costs at most
+PART_BYTES: Final = 32_000_000  # of text: some seconds of work, what a kill costs at most
 _COLUMNS: Final = ["id", "parent", "source", "text"]
 _NAMES: Final = 1 << 16  # that are read at once
 _WHOLE: Final = 1 << 62  # tokens of a shard that is never full
@@ -127,7 +128,7 @@ def tokenize_part(
     how many more documents are done. Raises InputError for a document of no source.
     """
     mixed = MixWriter(folder, tuple(sources)) if sources else None
-    with ShardWriters(folder, token_dtype(tokenizer.size), _WHOLE) as writers:
+    with ShardWriters(folder, token_dtype(tokenizer.size), _WHOLE) as writers, mixed or nullcontext():
         texts = ((block, block.column("text").to_pylist()) for block in read_blocks(corpus, part))
         for block, encoded in encode_documents(texts, tokenizer):
             ids, sizes = block.column("id").to_pylist(), text_sizes(block)
@@ -137,7 +138,7 @@ def tokenize_part(
                 mixed.add(ids, block.column("source").to_pylist(), sizes, encoded.lengths, places == SPLITS.index("train"))
             progress(len(ids))
     facts: dict[str, Any] = {"kind": "token part", "splits": {split: asdict(count) for split, count in writers.counts().items()}}
-    return facts | ({"sources": mixed.close()} if mixed else {})
+    return facts | ({"sources": mixed.tokens()} if mixed else {})
 
 
 def join_parts(

@@ -160,6 +160,11 @@ class Tokenizer:
         """On all cores."""
         return [encoding.ids for encoding in self._inner.encode_batch_fast(list(texts), add_special_tokens=False)]
 
+    def definition(self) -> dict[str, Any]:
+        """All of it, as `tokenizer.json` has it."""
+        told: dict[str, Any] = json.loads(self._inner.to_str())
+        return told
+
     def control_tokens(self) -> dict[str, int]:
         """The control tokens and their ids: what no text is encoded to."""
         added = self._inner.get_added_tokens_decoder()

@@ -87,7 +87,7 @@ def test_the_number_of_threads_changes_nothing(tokenizer: Tokenizer, threads: in
 
 
 def test_an_error_while_encoding_comes_out_and_nothing_goes_on(tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(encoding, "encode_batch", lambda texts, tokenizer: 1 / 0)
+    monkeypatch.setattr(encoding.DocumentEncoder, "encode", lambda encoder, texts: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         list(encode_documents(((number, ["text"]) for number in range(50)), tokenizer))
 
