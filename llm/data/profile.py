@@ -223,7 +223,8 @@ def _shown(counted: Counted) -> list[Row]:
 
 def _example(each: Example, number: str) -> Row:
     size = len(each.text.encode("utf-8", "surrogatepass"))
-    return Row(each.id, each.source, size, 0.0, 0.0, preview(each.text) or each.detail, number, each.text[:HEAD])
+    shown = preview(each.text) if each.text.strip() else each.detail or "without text"
+    return Row(each.id, each.source, size, 0.0, 0.0, shown, number, each.text[:HEAD].strip())
 
 
 def _languages(rows: Iterable[Row]) -> Counter[str]:

@@ -117,7 +117,10 @@ def rejected(document: Mapping[str, Any]) -> str:
 
 def _offender(each: Mapping[str, Any]) -> str:
     place = f"{each['source']}, row {each['row']}" if each.get("source") else str(each["id"])
-    detail = f" <span class=soft>{text(mask(str(each.get('detail', ''))))}</span>" if each.get("detail") else ""
+    why = str(each.get("detail", ""))
+    for said in ("row", "line"):  # the place is told already
+        why = why.removeprefix(f"{each.get('source', '')}, {said} {each['row']:,}: ")
+    detail = f" <span class=soft>{text(mask(why))}</span>" if why else ""
     shown = f"<br><code>{text(mask(str(each['text'])))}</code>" if each.get("text") else ""
     return f'<li><span class="place">{text(place)}</span>{detail}{shown}</li>'
 
