@@ -27,6 +27,7 @@ _BANDS: Final = ((14, 8), (16, 7), (18, 6), (22, 5), (28, 4), (37, 3))  # (bands
 _FOUND: Final = 0.89  # of the pairs that are just similar enough
 _ROWS = 1024  # signatures made in one go: rensa hands them out as Python numbers
 _NEIGHBOURS = 8  # of the documents in one bucket each is compared with so many before it, and with the first
+_PAIRS = 1 << 16  # as Python numbers at a time
 _BATCH_CHARACTERS = 1 << 20
 
 ReadBand = Callable[[int], tuple[Places, Hashes]]
@@ -94,9 +95,10 @@ def near_duplicates(
     pairs = _candidates(documents, read_band, layout(similarity)[0])
     clusters = _Clusters()
     with _ShinglesOnDisk(np.unique(pairs), read_texts, folder) as shingles:
-        for one, other in pairs.tolist():
-            if clusters.first(one) != clusters.first(other) and shingles.similarity(one, other) >= similarity:
-                clusters.join(one, other)
+        for start in range(0, len(pairs), _PAIRS):
+            for one, other in pairs[start : start + _PAIRS].tolist():
+                if clusters.first(one) != clusters.first(other) and shingles.similarity(one, other) >= similarity:
+                    clusters.join(one, other)
     first = np.arange(documents)
     for document in clusters.joined():
         first[document] = clusters.first(document)
@@ -160,7 +162,7 @@ class _ShinglesOnDisk:
     """The sets of shingles of some documents, in a file: read twice for each pair, and too many to hold."""
 
     def __init__(self, documents: Places, read_texts: ReadTexts, folder: Path | None) -> None:
-        self._rows = {document: row for row, document in enumerate(documents.tolist())}
+        self._documents = documents
         self._sizes = np.zeros((len(documents), 2), np.int64)
         self._held: tuple[int, list[Hashes]] = (-1, [])
         self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115  # closed by `with` over this object
@@ -186,7 +188,7 @@ class _ShinglesOnDisk:
         return max(map(jaccard, self._held[1], self._sets(other)))
 
     def _sets(self, document: int) -> list[Hashes]:
-        row = self._rows[document]
+        row = int(np.searchsorted(self._documents, document))
         start, sizes = int(self._starts[row]), self._sizes[row].tolist()
         values = np.frombuffer(os.pread(self._file.fileno(), sum(sizes) * 8, start * 8), np.uint64)
         return [values[: sizes[0]], values[sizes[0] :]]
