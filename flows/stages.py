@@ -26,6 +26,7 @@ from llm.data import labelled
 from llm.data.cleaning.config import CleaningConfig
 from llm.data.config import PYTHON_STDLIB, ClassificationData, DataConfig, Expectations, LabelExpectations, dataset_name
 from llm.data.instruction_config import InstructionDataConfig, InstructionExpectations
+from llm.data.mixing import Total
 from llm.training.config import FinetuneConfig
 from llm.training.resume import newest
 
@@ -54,6 +55,8 @@ class Splits:
     tokenizer: TokenizerConfig | None
     validation_share: float
     test_share: float
+    weights: Mapping[str, float]
+    mix: Total
     name: Annotated[str, RUNTIME]
 
 
@@ -185,7 +188,14 @@ def register_import(name: str, package: Input, gone: Any) -> Stage:
 
 def prepare_data(data: DataConfig, tokenizer: TokenizerConfig, corpus: Walked, base: Input | None = None) -> Stage:
     """A tokenizer, trained here or the base model's own, and token shards."""
-    settings = Splits(None if base else tokenizer, data.validation_share, data.test_share, data.name)
+    settings = Splits(
+        tokenizer=None if base else tokenizer,
+        validation_share=data.validation_share,
+        test_share=data.test_share,
+        weights={source.source_name: source.weight for source in data.sources} if len(data.sources) > 1 else {},
+        mix=data.mix,
+        name=data.name,
+    )
     inputs = {"corpus": corpus["corpus"]} | ({"base": base} if base else {})
     return Stage("prepare-data", "flows.work.prepare_data:work", settings, inputs)
 

@@ -6,7 +6,7 @@ What is finished of it is kept in the store on the way: a run that was killed is
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import tokenizers
 
@@ -17,7 +17,7 @@ from llm.data import token_parts
 from llm.data.encoding import token_dtype
 from llm.data.kept_parts import KeptParts
 from llm.data.mixed_documents import Copies, choose_copies, tokens_taken
-from llm.data.mixing import Taken, mix
+from llm.data.mixing import Taken, Total, mix
 from llm.data.splitting import SPLITS, SplitRule, hash_names, split_rule
 from llm.data.token_parts import Part, join_parts, plan_parts, read_blocks, read_names, tokenize_part
 from llm.events import Noted, Progress
@@ -33,10 +33,10 @@ def work(job: Job, settings: Splits) -> Outcome:
     rule = split_rule(read_names(corpus), validation_share=settings.validation_share, test_share=settings.test_share)
     plan = plan_parts(corpus, token_parts.PART_BYTES)
     folder = _tokenizer_folder(job, settings, kept, corpus, plan, rule)
-    weights: Mapping[str, float] = getattr(settings, "weights", {})
+    weights = settings.weights
     parts = _tokenized(job, kept, corpus, plan, rule, folder, tuple(sorted(weights)))
     tokenizer, shards = Tokenizer.load(folder), job.scratch / "tokens"
-    taken, copies = _mixed(parts, weights, getattr(settings, "mix", "keep"))
+    taken, copies = _mixed(parts, weights, settings.mix)
     counts = join_parts(parts, shards, token_dtype(tokenizer.size), copies)
     for file in folder.iterdir():
         shutil.copyfile(file, shards / file.name)
@@ -133,7 +133,7 @@ def _tokenized(
     return parts
 
 
-def _mixed(parts: Sequence[Thing], weights: Mapping[str, float], total: Any) -> tuple[dict[str, Taken], Copies | None]:
+def _mixed(parts: Sequence[Thing], weights: Mapping[str, float], total: Total) -> tuple[dict[str, Taken], Copies | None]:
     """How often each source is taken, and each document; nothing is mixed where no source has a weight."""
     if not weights:
         return {}, None

@@ -94,6 +94,9 @@ class DataConfig:
     hf://OWNER/NAME; or python-stdlib, the documentation that every Python carries."""
     sources: tuple[SourceConfig, ...] = ()
     """Several sources, mixed by weight, in the place of `path`."""
+    mix: Literal["keep", "once"] = "keep"
+    """Of several sources: as many training tokens as there are, a light one less often and a heavy one more often than once, four
+    times at most; or as many as can be had without repeating any."""
     text_column: str = ""
     """The column of the text, of rows. Left empty, it is found, and said."""
     name: Annotated[str, RUNTIME] = ""
