@@ -74,12 +74,19 @@ def _load(address: HubAddress, folder: str) -> Any:
 
 def _on_hub(address: HubAddress) -> tuple[str, str]:
     """(revision, licence) as the hub has them now."""
-    from huggingface_hub import HfApi  # only wanted for the hub
+    from huggingface_hub import HfApi, errors  # only wanted for the hub
 
     try:
         info = HfApi().dataset_info(address.name, revision=address.revision or None)
+    except errors.GatedRepoError:
+        what = "gated: its owner gives access on its page"
+        raise InputError(what, where=str(address), mend=_MEND) from None
+    except errors.RevisionNotFoundError:
+        raise InputError(f"no revision {address.revision!r}", where=str(address), mend=_MEND) from None
+    except errors.RepositoryNotFoundError:
+        raise InputError("no such data set, or a private one", where=str(address), mend=_MEND) from None
     except Exception as error:  # the network or the hub
-        raise InputError(f"cannot be found ({_first_line(error)})", where=str(address), mend=_MEND) from None
+        raise InputError(f"cannot be looked up ({_first_line(error)})", where=str(address), mend=_MEND) from None
     licence = info.card_data.get("license", "") if info.card_data else ""
     return info.sha or "", licence if isinstance(licence, str) else ", ".join(map(str, licence))
 

@@ -1,6 +1,9 @@
 """Data sets of the hub's layout: configs, splits and ids as they are there; what is missing is said in one sentence."""
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +14,7 @@ from llm.data.reading.inspect import inspect
 from llm.data.reading.rows import read, read_span
 from llm.data.reading.spans import spans
 from llm.data.rows import Rejected, Row
+from tests.llm.data.reading.dataset_hub import COMMIT, serving
 
 CARD = """---
 license: mit
@@ -79,7 +83,7 @@ def test_the_version_changes_with_the_content_alone(folder: Path) -> None:
         "hf://{folder}:de": r"cannot be read \(BuilderConfig 'de' not found",
         "hf://{folder}:en#validation": "no split 'validation'; its splits are train, test",
         "hf://{folder}/nothing": "cannot be read",
-        "hf://owner/nothing": "cannot be found",
+        "hf://owner/nothing": "cannot be looked up .*offline",
     }.items(),
 )
 def test_what_is_not_there_is_said_in_one_sentence(address: str, message: str, folder: Path) -> None:
@@ -100,3 +104,32 @@ def test_a_damaged_file_of_a_data_set_ends_it_with_a_rejected_row(folder: Path) 
     items = list(read(inspect(f"hf://{folder}:en")))
     assert [item.id for item in items if isinstance(item, Row)] == ["a", "b"]
     assert [(item.row, item.reason) for item in items if isinstance(item, Rejected)] == [(3, "unreadable-file")]
+
+
+def test_a_data_set_of_the_hub_is_streamed_at_the_revision_that_was_found(tmp_path: Path) -> None:
+    rows = {"train": [{"id": "a", "text": "one"}, {"id": "b", "text": "two"}], "test": [{"id": "c", "text": "three"}]}
+    files = {f"data/{split}-0.jsonl": "".join(f"{json.dumps(row)}\n" for row in rows[split]).encode() for split in rows}
+    code = f"""
+from llm.data.reading.inspect import inspect
+from llm.data.reading.rows import read
+for path in ("hf://owner/name", "hf://owner/name@v1#test"):
+    found = inspect(path)
+    print(found.kind, found.licence, found.files[0].sha256 == {COMMIT!r}, found.files[0].location)
+    print([(item.id, item.fields["text"]) for item in read(found)])
+try:
+    inspect("hf://owner/other")
+except Exception as error:
+    print(type(error).__name__, error.what)
+"""
+    with serving({"README.md": b"---\nlicense: mit\n---\n", **files}) as url:
+        environment = {**os.environ, "HF_ENDPOINT": url, "HF_HUB_OFFLINE": "0", "HF_HOME": str(tmp_path)}
+        done = subprocess.run(
+            [sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=120, check=False
+        )
+    assert done.stdout.splitlines() == [
+        f"hub mit True hf://owner/name@{COMMIT}#train",
+        "[('a', 'one'), ('b', 'two')]",
+        f"hub mit True hf://owner/name@{COMMIT}#test",
+        "[('c', 'three')]",
+        "InputError no such data set, or a private one",
+    ], done.stderr
