@@ -38,8 +38,8 @@ def inspect_instructions(data: InstructionDataConfig, corpus: DataConfig | None 
 def gather(data: InstructionDataConfig, corpus: DataConfig, cleaning: CleaningConfig | None = None) -> Gathered[Instruction]:
     """All rows that are of use, and the split of each; about the standard library, that of its documents in `corpus`.
 
-    cleaning: as far as it suits instructions, for rows of one's own. Raises InputError for
-    the first wrong row, unless those are to be left out.
+    cleaning: as far as it suits instructions, for rows of one's own. Raises InputError for the first wrong row, unless those are
+    to be left out.
     """
     if data.path == PYTHON_STDLIB:
         return _about_stdlib(corpus)
@@ -50,7 +50,9 @@ def gather(data: InstructionDataConfig, corpus: DataConfig, cleaning: CleaningCo
 
 
 def judge(data: InstructionDataConfig, cleaning: CleaningConfig | None = None) -> Rows[Instruction]:
-    """All rows of a source of one's own, whatever is wrong with some: nothing is refused, and nothing split."""
+    """All rows, whatever is wrong with some: nothing is refused, and nothing split."""
+    if data.path == PYTHON_STDLIB:
+        return _about_stdlib(DataConfig()).rows
     return Source(INSTRUCTION, data.path, instructions_of).rows(cleaning)
 
 

@@ -40,8 +40,8 @@ def inspect(data: ClassificationData, corpus: DataConfig | None = None) -> "Foun
 def gather(data: ClassificationData, corpus: DataConfig, cleaning: "CleaningConfig | None" = None) -> "Gathered[Labelled]":
     """All rows that are of use, and the split of each; of docstrings, that of the library's documents in `corpus`.
 
-    cleaning: as far as it suits labelled texts, for rows of one's own. Raises InputError
-    for the first wrong row, unless those are to be left out.
+    cleaning: as far as it suits labelled texts, for rows of one's own. Raises InputError for the first wrong row, unless those
+    are to be left out.
     """
     from llm.data.classification import split_by_text  # pyarrow, as above
     from llm.data.kinds.sources import Gathered
@@ -55,10 +55,12 @@ def gather(data: ClassificationData, corpus: DataConfig, cleaning: "CleaningConf
 
 
 def judge(data: ClassificationData, cleaning: "CleaningConfig | None" = None) -> "Rows[Labelled]":
-    """All rows of a source of one's own, whatever is wrong with some: nothing is refused, and nothing split.
+    """All rows, whatever is wrong with some: nothing is refused, and nothing split.
 
     Columns are found where nobody has named others than `text` and `label`: whoever only looks is not sent back for that.
     """
+    if data.path == PYTHON_STDLIB:
+        return _of_stdlib(DataConfig()).rows
     usual = ClassificationData()
     text = "" if data.text_column == usual.text_column else data.text_column
     label = "" if data.label_column == usual.label_column else data.label_column

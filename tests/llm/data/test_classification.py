@@ -19,7 +19,7 @@ from llm.data.corpus_sources import corpus_sources
 from llm.data.documents import Document
 from llm.data.gathering.gather import gather as gather_corpus
 from llm.data.kinds.classification import Labelled, normalised
-from llm.data.labelled import gather, stdlib_documents
+from llm.data.labelled import gather, judge, stdlib_documents
 from llm.data.tokens import Split, split_documents
 
 
@@ -43,6 +43,7 @@ def test_docstrings_that_are_tested_on_were_held_back_from_pretraining_too(store
     splits = split_documents(corpus, validation_share=config.validation_share, test_share=config.test_share).splits
     learnt = {normalised(document.text) for document, split in zip(corpus, splits, strict=True) if split == "train"}
     found = gather(ClassificationData(path=PYTHON_STDLIB), config)
+    assert judge(ClassificationData(path=PYTHON_STDLIB)).kept == found.rows.kept
     tested = [row for row, split in zip(found.rows.kept, found.splits, strict=True) if split == "test"]
     assert 200 < len(tested) < 450
     assert not [row for row in tested if normalised(row.text) in learnt]
