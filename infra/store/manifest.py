@@ -5,6 +5,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from infra.store.errors import DamagedError, NotFoundError
@@ -13,6 +14,7 @@ from infra.store.protocol import Store
 
 FORMAT = 1
 MANIFEST = "manifest.json"
+NOTHING: Mapping[str, Any] = MappingProxyType({})
 _checked: dict[Path, tuple[int, int, str]] = {}  # (bytes, mtime in ns, sha256) of files this process has read through already
 
 
@@ -78,9 +80,9 @@ class Thing:
             ) from None
 
 
-def describe(folder: Path) -> dict[str, dict[str, Any]]:
-    """Every file under a local folder: its relative name, sha256 and bytes."""
-    paths = sorted(path for path in folder.rglob("*") if path.is_file())
+def describe(folder: Path, pattern: str = "*") -> dict[str, dict[str, Any]]:
+    """Every file under a local folder whose name is like `pattern`: its relative name, sha256 and bytes."""
+    paths = sorted(path for path in folder.rglob(pattern) if path.is_file())
     return {path.relative_to(folder).as_posix(): {"sha256": known_sha256(path), "bytes": path.stat().st_size} for path in paths}
 
 
@@ -89,18 +91,28 @@ def content_version(files: Mapping[str, Mapping[str, Any]]) -> str:
     return fingerprint({name: entry["sha256"] for name, entry in files.items()})[:16]
 
 
-def publish(store: Store, prefix: str, folder: Path, facts: Mapping[str, Any], *, version: str | None = None) -> Thing:
+def publish(
+    store: Store,
+    prefix: str,
+    folder: Path,
+    facts: Mapping[str, Any],
+    *,
+    version: str | None = None,
+    beside: Mapping[str, Mapping[str, Any]] = NOTHING,
+) -> Thing:
     """Moves a local folder into the store under `prefix` and makes it visible by writing its manifest last.
 
     The files leave `folder`. Publishing what is there already changes nothing. `version` defaults to the hash of the files.
+    beside: files that others have put under `prefix` already, as `describe` tells of them.
     """
-    files = describe(folder)
+    own = describe(folder)
+    files = {**beside, **own}
     version = version or content_version(files)
     if store.exists(f"{prefix}/{MANIFEST}"):
         present = find(store, prefix)
         if present is not None and present.version == version:
             return present
-    for name in files:
+    for name in own:
         store.put_file(f"{prefix}/{name}", folder / name)
     document = {"format": FORMAT, "version": version, "files": files, "facts": dict(facts)}
     store.write(f"{prefix}/{MANIFEST}", json.dumps(document, indent=1, sort_keys=True).encode())

@@ -12,7 +12,7 @@ import torch.distributed.checkpoint as dcp
 from torch import Tensor, nn
 
 from infra.store.errors import InputError
-from infra.store.manifest import Thing, publish
+from infra.store.manifest import Thing, describe, publish
 from infra.store.protocol import Store
 from llm.training.history import FILE, History
 from llm.training.resume import finished, remove
@@ -31,17 +31,29 @@ class Checkpoints:
     def save(
         self, step: int, state: dict[str, Tensor], history: History, facts: Mapping[str, Any], topology: Topology = ALONE
     ) -> str:
-        """Every worker calls it with its state; the first one publishes. Returns the checkpoint's name in the store."""
+        """Every worker calls it with its state, and returns the checkpoint's name in the store.
+
+        Workers on other machines have a scratch of their own: each puts the files that it wrote, and the first one publishes.
+        """
         name = f"runs/{self.run}/checkpoints/step-{step:08d}"
         folder = self.scratch / f"step-{step:08d}"
         _quietly(dcp.save, state, checkpoint_id=folder, no_dist=topology.world == 1)
+        others = topology.gather({} if topology.leads else self._put(name, folder, f"__{topology.rank}_*"))
         if topology.leads:
             history.write(folder / FILE)
-            publish(self.store, name, folder, {**facts, "step": step})
-            shutil.rmtree(folder, ignore_errors=True)
+            beside = {file: entry for files in others for file, entry in files.items()}
+            publish(self.store, name, folder, {**facts, "step": step}, beside=beside)
             self._remove_old()
         topology.wait()
+        shutil.rmtree(folder, ignore_errors=True)
         return name
+
+    def _put(self, name: str, folder: Path, pattern: str) -> dict[str, dict[str, Any]]:
+        """Moves files of a checkpoint into the store, which nobody sees before its manifest; returns what they are."""
+        files = describe(folder, pattern)
+        for file in files:
+            self.store.put_file(f"{name}/{file}", folder / file)
+        return files
 
     def _remove_old(self) -> None:
         names = list(finished(self.store, [self.run]))

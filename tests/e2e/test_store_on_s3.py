@@ -26,7 +26,16 @@ from tests.s3_server import S3Server
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 LIFECYCLE = ["run", "lifecycle", "--set", "data.path=text.txt", *FAST]
-LONG = ["run", "pretrain", "--set", "data.path=text.txt", *FAST, "--set=training.steps=300", "--json"]
+LONG = [
+    "run",
+    "pretrain",
+    "--set",
+    "data.path=text.txt",
+    *FAST,
+    "--set=training.steps=120",
+    "--set=training.checkpoint_every=10",
+    "--json",
+]
 LOAD = """
 import json, sys, mlflow
 print(json.dumps(mlflow.pyfunc.load_model(sys.argv[1]).predict(["The ship"], params=None)))
