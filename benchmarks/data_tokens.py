@@ -231,7 +231,9 @@ def _prepare(store: FolderStore, folder: Path, inputs: dict[str, Thing], tokeniz
             observe=ignore,
             still_ours=lambda: None,
         )
-        outcome = prepare_data.work(job, Splits(tokenizer, validation_share=0.05, test_share=0.05, name="books"))
+        outcome = prepare_data.work(
+            job, Splits(tokenizer, validation_share=0.05, test_share=0.05, weights={}, mix="keep", name="books")
+        )
     for entry in list(store.list(outcome.outputs["tokens"].prefix)):
         store.delete(entry.name)
     return int(outcome.result["tokens"])

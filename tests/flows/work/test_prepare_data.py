@@ -5,10 +5,8 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -33,22 +31,8 @@ PART_BYTES = 9_000
 CORPUS = "datasets/notes/1"
 
 
-@dataclass(frozen=True)
-class Mixed(Splits):
-    """Settings with weights."""
-
-    weights: Mapping[str, float]
-    mix: str = "keep"
-
-
 def settings(**weights: float) -> Splits:
-    given: dict[str, Any] = {
-        "tokenizer": TokenizerConfig(vocabulary=400),
-        "validation_share": 0.1,
-        "test_share": 0.1,
-        "name": "notes",
-    }
-    return Mixed(**given, weights=weights) if weights else Splits(**given)
+    return Splits(TokenizerConfig(vocabulary=400), validation_share=0.1, test_share=0.1, weights=weights, mix="keep", name="notes")
 
 
 def prepare(
