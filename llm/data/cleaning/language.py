@@ -1,13 +1,16 @@
 """Which language a text is in, by py3langid (Lui & Baldwin 2012) and by its script; said only where it is clear."""
 
+import math
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Collection, Iterable
 from functools import cache
 from typing import Final
 
 import numpy as np
-from py3langid.langid import MODEL_FILE, LanguageIdentifier
+from numpy.typing import NDArray
+from py3langid.langid import MODEL_FILE, LanguageIdentifier, visit_counts
 
 _ASKED, _FIRST_ASKED = 1000, 200  # characters; most texts are plainly in their language after the first hundreds
 _PLAIN: Final = 0.9  # probability after _FIRST_ASKED at which nobody asks on
@@ -58,29 +61,32 @@ def other_language(text: str, kept: Collection[str]) -> str:
     """The language of a text that is clearly in none of `kept`; empty where it is in one of them, or cannot be told."""
     if not kept:
         return ""
-    head = text[:_ASKED]
+    model, head = _model(), text[:_ASKED]
     if (written := _by_script(head)) and not set(written) & set(kept):
-        return written[0] if len(written) == 1 else _best(_probabilities(head), written)
-    probabilities = _probabilities(head[:_FIRST_ASKED])
-    if len(head) > _FIRST_ASKED and _likely(probabilities, kept) < _PLAIN:
-        probabilities = _probabilities(head)
-    best, likely = _best(probabilities), _likely(probabilities, kept)
+        return written[0] if len(written) == 1 else model.likeliest(model.probabilities(head), written)
+    places = [model.place[language] for language in kept if language in model.place]
+    probabilities = model.probabilities(head[:_FIRST_ASKED])
+    if len(head) > _FIRST_ASKED and not any(probabilities[place] >= _PLAIN for place in places):
+        probabilities = model.probabilities(head)
+    if any(probabilities[place] >= _UNLIKELY for place in places):
+        return ""
+    best = model.likeliest(probabilities)
     clear = _CLEAR if best in _COMMON else _CLEAR_OF_RARE
-    return best if likely < _UNLIKELY and best != _NO_LANGUAGE and probabilities[best] >= clear else ""
+    return best if best != _NO_LANGUAGE and probabilities[model.place[best]] >= clear else ""
 
 
 def main_language(texts: Iterable[str]) -> str:
     """The one language of a sample of which nine in ten texts, of those that are clear, are in it; else empty."""
-    found: Counter[str] = Counter()
+    model, found = _model(), Counter[str]()
     for text in texts:
         head = text[:_ASKED]
         written = _by_script(head)
         if len(written) == 1:
             found[written[0]] += 1
             continue
-        probabilities = _probabilities(head)
-        best = _best(probabilities, written)
-        if best != _NO_LANGUAGE and (written or probabilities[best] >= _CLEAR):
+        probabilities = model.probabilities(head)
+        best = model.likeliest(probabilities, written)
+        if best != _NO_LANGUAGE and (written or probabilities[model.place[best]] >= _CLEAR):
             found[best] += 1
     if found.total() < _FEWEST_TEXTS:
         return ""
@@ -90,7 +96,7 @@ def main_language(texts: Iterable[str]) -> str:
 
 def known_languages() -> frozenset[str]:
     """The ISO 639 codes that can be told apart."""
-    return frozenset(_identifier().labels) - {_NO_LANGUAGE} - set(_ALIASES)
+    return frozenset(_model().languages) - {_NO_LANGUAGE}
 
 
 def _by_script(text: str) -> tuple[str, ...]:
@@ -104,24 +110,41 @@ def _by_script(text: str) -> tuple[str, ...]:
     return ()
 
 
-def _best(probabilities: dict[str, float], among: Collection[str] = ()) -> str:
-    return max(among or probabilities, key=lambda language: probabilities.get(language, 0.0))
+class _Model:
+    """py3langid's model. `languages` (L,) are its languages, close relatives as one; `place` says where each of them is.
 
+    The arithmetic is that of its `rank`, but for the list of all languages in their order, which takes half of the time.
+    """
 
-def _likely(probabilities: dict[str, float], kept: Collection[str]) -> float:
-    return max(probabilities.get(language, 0.0) for language in kept)
+    def __init__(self) -> None:
+        model = LanguageIdentifier.from_model_file(MODEL_FILE)
+        names = [_ALIASES.get(name, name) for name in model.nb_classes]
+        self.languages = tuple(dict.fromkeys(names))
+        self.place = {name: place for place, name in enumerate(self.languages)}
+        self._columns = np.array([self.place[name] for name in names])
+        self._moves, self._output, self._rows = model.tk_nextmove, model.tk_output, [row << 8 for row in model.tk_row]
+        self._weights = model.nb_ptc.astype(np.float32)  # 57 MB, and three times as fast as halves
+        self._prior = model.nb_pc.astype(np.float32)
 
+    def probabilities(self, text: str) -> NDArray[np.float64]:
+        """Of every language (L,), calibrated for short texts: the score is divided by the square root of the length in bytes."""
+        data = unicodedata.normalize("NFC", text.lower() if text.isupper() else text).encode("utf-8", "surrogatepass")
+        visits = visit_counts(self._moves, self._rows, self._output, data) or {}
+        features = np.fromiter(visits.keys(), dtype=np.intp, count=len(visits))
+        counts = np.fromiter(visits.values(), dtype=np.float32, count=len(visits))
+        scores = np.log1p(counts) @ self._weights[features] + self._prior * bool(visits)
+        odds = np.exp((scores - scores.max()) / math.sqrt(len(data) or 1))
+        found = np.zeros(len(self.languages))
+        np.add.at(found, self._columns, odds / odds.sum())
+        return found
 
-def _probabilities(text: str) -> dict[str, float]:
-    """Of every language, calibrated for short texts: the score is divided by the square root of the text's length in bytes."""
-    found = dict(_identifier().rank(text))
-    for relative, language in _ALIASES.items():
-        found[language] += found.pop(relative, 0.0)
-    return found
+    def likeliest(self, probabilities: NDArray[np.float64], among: Collection[str] = ()) -> str:
+        if not among:
+            return self.languages[int(probabilities.argmax())]
+        best: str = max(among, key=lambda language: float(probabilities[self.place[language]]))
+        return best
 
 
 @cache
-def _identifier() -> LanguageIdentifier:
-    identifier = LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
-    identifier.nb_ptc = identifier.nb_ptc.astype(np.float32)  # 57 MB, and three times as fast as halves
-    return identifier
+def _model() -> _Model:
+    return _Model()

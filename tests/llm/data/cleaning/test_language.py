@@ -1,11 +1,20 @@
 """Short texts of the corpus's language stay, those of another are named; where it cannot be told nobody is turned away."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from py3langid.langid import MODEL_FILE, LanguageIdentifier
 
-from llm.data.cleaning.language import known_languages, main_language, other_language
+from llm.data.cleaning.language import _ALIASES, _model, known_languages, main_language, other_language
 from llm.data.stdlib import documentation
+
+
+@pytest.fixture(scope="module")
+def rank() -> Callable[[str], list[tuple[str, float]]]:
+    model = LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
+    return lambda text: list(model.rank(text))
+
 
 SHORT = [
     ("de", "Dies ist ein kurzer Satz."),
@@ -73,3 +82,15 @@ def test_a_corpus_has_a_main_language_when_nine_in_ten_texts_agree() -> None:
 def test_codes_are_those_of_iso_639() -> None:
     assert {"en", "de", "zh", "ar", "sw"} <= known_languages()
     assert "zxx" not in known_languages()
+
+
+@pytest.mark.parametrize(
+    "text", [*(text for _, text in SHORT), "", "12 345", "LOUD AND CLEAR", "x = [y for y in z]", "cafe\u0301 cr\u00e8me"]
+)
+def test_the_probabilities_are_those_of_py3langid(text: str, rank: Callable[[str], list[tuple[str, float]]]) -> None:
+    model = _model()
+    ours = dict(zip(model.languages, model.probabilities(text).tolist(), strict=True))
+    theirs = dict.fromkeys(ours, 0.0)
+    for language, probability in rank(text):
+        theirs[_ALIASES.get(language, language)] += probability
+    assert ours == pytest.approx(theirs, abs=1e-3)
