@@ -7,7 +7,7 @@ from typing import Any
 from prefect import Flow
 from prefect.utilities.callables import parameter_schema
 
-_WORDS = {"ngram": "n-gram"}
+_WORDS = {"ngram": "n-gram", "pii": "PII", "html": "HTML"}
 
 
 def form(flow: Flow[..., Any]) -> dict[str, Any]:

@@ -24,7 +24,8 @@ from infra.store.fingerprint import RUNTIME, fingerprint
 from infra.store.protocol import Store
 from llm.data import labelled
 from llm.data.cleaning.config import CleaningConfig
-from llm.data.config import PYTHON_STDLIB, ClassificationData, DataConfig, Expectations, LabelExpectations, dataset_name
+from llm.data.config import PYTHON_STDLIB, ClassificationData, DataConfig, dataset_name
+from llm.data.expectations import Expectations, LabelExpectations
 from llm.data.instruction_config import InstructionDataConfig, InstructionExpectations
 from llm.data.mixing import Total
 from llm.training.config import FinetuneConfig

@@ -178,6 +178,7 @@ class ClassifyConfig:
         """Everything that is wrong with it, one phrase each."""
         return [
             *out_of_bounds(self.data, f"{where}data."),
+            *self.data.expectations.problems(f"{where}data.expectations."),
             *out_of_bounds(self.evaluation, f"{where}evaluation."),
             *self.training.problems(f"{where}training."),
         ]
@@ -226,6 +227,7 @@ class InstructConfig:
         """Everything that is wrong with it, one phrase each."""
         return [
             *out_of_bounds(self.data, f"{where}data."),
+            *self.data.expectations.problems(f"{where}data.expectations."),
             *out_of_bounds(self.evaluation, f"{where}evaluation."),
             *self.training.problems(f"{where}training."),
         ]

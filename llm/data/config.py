@@ -8,6 +8,7 @@ from typing import Annotated, ClassVar, Final, Literal
 from infra.store.fingerprint import RUNTIME
 from llm.config import Bounds, out_of_bounds
 from llm.data.cleaning.config import NO_LIMITS, CleaningConfig
+from llm.data.expectations import Expectations, LabelExpectations
 
 PYTHON_STDLIB: Final = "python-stdlib"
 """The path that stands for the documentation which every Python carries."""
@@ -23,43 +24,6 @@ CURATED: Final = CleaningConfig(
     duplicates="exact",
 )
 """For text that was written with care: repetitions are left out, and nothing else is touched."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Expectations:
-    """What a corpus must be like. `min_X` and `max_X` bound the number X of its profile; shares are between 0 and 1.
-
-    The defaults let ordinary prose, documentation, code and chat of any script pass, and stop what teaches a model nothing.
-    """
-
-    __pydantic_config__: ClassVar[dict[str, object]] = {"use_attribute_docstrings": True, "extra": "forbid"}
-
-    min_documents: Annotated[int, Bounds(ge=1)] = 3
-    """Documents (passages, where long ones are cut): one each to train, to validate and to test on."""
-    min_bytes: Annotated[int, Bounds(ge=0)] = 5_000
-    """UTF-8 bytes of text in all."""
-    max_empty_share: Annotated[float, Bounds(ge=0, le=1)] = 0.0
-    """Documents without any text but white space. Where some are allowed, they are left out of the corpus."""
-    min_mean_bytes: Annotated[float, Bounds(ge=0)] = 20.0
-    """Mean length of a document, in UTF-8 bytes."""
-    min_shortest_bytes: Annotated[int, Bounds(ge=0)] = 0
-    """Length of the shortest document, in UTF-8 bytes."""
-    max_longest_bytes: Annotated[int, Bounds(ge=1)] = 10_000_000
-    """Length of the longest document, in UTF-8 bytes; what exceeds it is hardly one document."""
-    max_duplicate_share: Annotated[float, Bounds(ge=0, le=1)] = 0.5
-    """Documents that repeat an earlier one exactly. They are left out of the corpus."""
-    max_control_share: Annotated[float, Bounds(ge=0, le=1)] = 0.001
-    """Characters that are controls, other than tab, line feed, carriage return and form feed."""
-    max_replacement_share: Annotated[float, Bounds(ge=0, le=1)] = 0.001
-    """Characters that are U+FFFD: the scars of a decoding that went wrong."""
-    min_letter_share: Annotated[float, Bounds(ge=0, le=1)] = 0.4
-    """Characters that are letters, of any script."""
-    min_lettered_share: Annotated[float, Bounds(ge=0, le=1)] = 0.5
-    """Documents of a random sample that are letters to the same extent each."""
-    min_compressed_share: Annotated[float, Bounds(ge=0, le=1)] = 0.05
-    """Size when compressed (zlib, blocks of 64 KiB). Repetition falls below it."""
-    max_compressed_share: Annotated[float, Bounds(ge=0)] = 0.7
-    """Size when compressed. Prose comes to 0.35-0.55; random characters and encoded files exceed the limit."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,29 +109,7 @@ class DataConfig:
             found.append(f"{where}text_column is said, but {where}sources take its place: name the column of each source")
         if self.curated and self.cleaning != CleaningConfig():
             found.append(f"{where}cleaning is set, but {where}curated says that nothing is to be cleaned")
-        return [*out_of_bounds(self, where), *found]
-
-
-@dataclass(frozen=True, kw_only=True)
-class LabelExpectations:
-    """What labelled texts must be like. `min_X` and `max_X` bound the number X of their profile; shares are between 0 and 1."""
-
-    __pydantic_config__: ClassVar[dict[str, object]] = {"use_attribute_docstrings": True, "extra": "forbid"}
-
-    min_rows: Annotated[int, Bounds(ge=3)] = 20
-    """Rows in all."""
-    min_labels: Annotated[int, Bounds(ge=2)] = 2
-    """Different labels."""
-    max_labels: Annotated[int, Bounds(ge=2)] = 1_000
-    """Different labels; with more, the label's column is hardly one of classes."""
-    min_label_rows: Annotated[int, Bounds(ge=1)] = 5
-    """Rows of the rarest label that are left without repetitions."""
-    max_empty_share: Annotated[float, Bounds(ge=0, le=1)] = 0.0
-    """Rows without any text but white space. Where some are allowed, they are left out."""
-    max_duplicate_share: Annotated[float, Bounds(ge=0, le=1)] = 0.5
-    """Rows that repeat the text of an earlier one, but for white space and case. They are left out."""
-    max_conflict_share: Annotated[float, Bounds(ge=0, le=1)] = 0.02
-    """Rows whose text has two different labels. They are left out, all of them."""
+        return [*out_of_bounds(self, where), *found, *self.expectations.problems(f"{where}expectations.")]
 
 
 @dataclass(frozen=True, kw_only=True)

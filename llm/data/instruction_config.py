@@ -6,14 +6,17 @@ from typing import Annotated, ClassVar, Literal
 from infra.store.fingerprint import RUNTIME
 from llm.config import Bounds
 from llm.data.config import dataset_name
+from llm.data.expectations import DataExpectations
 
 
 @dataclass(frozen=True, kw_only=True)
-class InstructionExpectations:
+class InstructionExpectations(DataExpectations):
     """What instructions must be like. `min_X` and `max_X` bound the number X of their profile; shares are between 0 and 1."""
 
     __pydantic_config__: ClassVar[dict[str, object]] = {"use_attribute_docstrings": True, "extra": "forbid"}
 
+    max_rejected_share: Annotated[float, Bounds(ge=0, le=1)] = 0.2
+    """Rows that were left out, for whatever reason."""
     min_rows: Annotated[int, Bounds(ge=3)] = 30
     """Rows that are left to learn from and to test on."""
     max_invalid_share: Annotated[float, Bounds(ge=0, le=1)] = 0.1

@@ -8,7 +8,7 @@ from dataclasses import fields
 
 import pytest
 
-from llm.data.config import Expectations
+from llm.data.expectations import Expectations
 from llm.data.counted import Counted, Example, total
 from llm.data.documents import Document
 from llm.data.profile import Profiler, count_kinds, profile
