@@ -22,7 +22,7 @@ def lines(chunks: Iterable[bytes]) -> Iterator[bytes]:
 def any_lines(chunks: Iterable[bytes]) -> Iterator[bytes]:
     """Lines that end in a line feed, a carriage return, or both, as old and mixed files have them."""
     for line in lines(chunks):
-        if b"\r" in line[:-2]:
+        if b"\r" in line:
             yield from line.splitlines(keepends=True)
         else:
             yield line

@@ -96,6 +96,7 @@ def _rows(span: Span, origin: Origin, columns: Sequence[str], encodings: Counter
         yield from hub_rows(address, origin, columns)
         return
     path = local_path(file)
+    _check_unchanged(path, file)
     if file.format == "parquet":
         groups = range(span.start, span.stop) if span.part == "groups" else None
         with unpacked_file(path, file.packed) as plain:
@@ -122,3 +123,13 @@ def _rows(span: Span, origin: Origin, columns: Sequence[str], encodings: Counter
             yield from jsonl_rows(lines(stream), decoder, origin, span.first)
     finally:
         encodings.update(decoder.tally())
+
+
+def _check_unchanged(path: Path, file: FoundFile) -> None:
+    """A file that grows while it is read would give rows that its version does not speak of."""
+    try:
+        changed = path.stat().st_size != file.bytes
+    except OSError as error:
+        raise UnreadableError(f"cannot be read ({error.strerror})", "Check the file and its permissions.") from None
+    if changed and file.sha256:
+        raise UnreadableError("changed since it was looked at", "Run again when nobody writes it.")

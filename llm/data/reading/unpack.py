@@ -100,5 +100,5 @@ def _member(packed: str) -> Any:
     if packed == "gz":
         return zlib.decompressobj(31)
     if packed == "zst":
-        return zstandard.ZstdDecompressor().decompressobj()
+        return zstandard.ZstdDecompressor(max_window_size=1 << 31).decompressobj()  # as archives made with --long ask for
     return bz2.BZ2Decompressor() if packed == "bz2" else lzma.LZMADecompressor(lzma.FORMAT_XZ)

@@ -14,7 +14,7 @@ from infra.store import open_store
 from infra.store.errors import InputError
 from llm.data.reading.inspect import inspect
 from llm.data.reading.rows import peek, read, read_file
-from llm.data.rows import Row
+from llm.data.rows import Rejected, Row
 from llm.data.stdlib import documentation
 from tests.llm.data.reading.reading import PACK, read_bytes, read_path
 from tests.llm.data.reading.test_columnar_rows import FILES, TABLE
@@ -176,6 +176,15 @@ def test_a_file_that_may_not_be_read_is_one_rejected_row(tmp_path: Path) -> None
     items = list(read(found))
     assert [item.source for item in items] == ["a.txt", "b.txt", "c.parquet"]
     assert [isinstance(item, Row) for item in items] == [False, True, False]
+
+
+def test_a_file_that_was_written_to_since_it_was_looked_at_is_not_read_as_if_it_were_the_same(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"n": 1}\n')
+    found = inspect(str(tmp_path))
+    (tmp_path / "a.jsonl").write_text('{"n": 1}\n{"n": 2}\n')
+    (item,) = read(found)
+    assert isinstance(item, Rejected)
+    assert item.detail == "a.jsonl: changed since it was looked at"
 
 
 def test_the_first_good_rows_are_shown(tmp_path: Path) -> None:

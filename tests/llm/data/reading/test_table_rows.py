@@ -87,6 +87,8 @@ def test_in_a_tsv_a_quote_may_be_a_character_like_any_other(tmp_path: Path) -> N
 def test_old_line_ends_end_records_too(tmp_path: Path) -> None:
     rows, _ = read_bytes(tmp_path, "a.csv", b"a,b\r1,2\r3,4\r\n5,6")
     assert [list(row.fields.values()) for row in rows] == [["1", "2"], ["3", "4"], ["5", "6"]]
+    rows, _ = read_bytes(tmp_path, "b.csv", b"x\r1\r2")
+    assert [row.fields["x"] for row in rows] == ["1", "2"]
 
 
 def test_columns_with_the_same_name_or_none_are_kept_apart(tmp_path: Path) -> None:
