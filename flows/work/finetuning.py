@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import Any
 
 from flows.pipeline.stage import Job, Outcome
-from flows.work.package import publish_package
+from flows.work.package import as_judged, publish_package
 from flows.work.training import begun, last_checkpoint, publish_metrics, run_training, training_result
 from infra.store.fingerprint import identity
 from infra.store.manifest import Thing
@@ -64,6 +64,7 @@ def finetuned(
         "examples": examples.version,
         "checkpoint": checkpoint.prefix,
         **{name: examples.facts[name] for name in _FROM_EXAMPLES},
+        **as_judged(examples),
         **_licence_of(base),
     }
     package = publish_package(job, folder, lineage)

@@ -15,6 +15,7 @@ import yaml
 from flows.models import PACKAGE_FILES, folder_version
 from flows.pipeline.stage import Job
 from infra.store.manifest import Thing, publish
+from infra.validation import summary
 from llm.models.assistant import Assistant
 from llm.models.causal import CausalModel
 from llm.models.classifier import Classifier
@@ -54,6 +55,12 @@ def write_assistant(folder: Path, assistant: Assistant) -> None:
 def _own_pad(tokenizer: Tokenizer) -> int | None:
     """The tokenizer's padding, where a token is kept for it."""
     return None if tokenizer.special.pad == tokenizer.special.eos else tokenizer.special.pad
+
+
+def as_judged(dataset: Thing) -> dict[str, Any]:
+    """How the data was judged, for the lineage of a model that learnt from it: the verdict with its waivers, what was left out."""
+    told = {name: dataset.facts[name] for name in ("rejected", "found") if dataset.facts.get(name)}
+    return {"validation": summary(dataset.facts["validation"]), **told} if dataset.facts.get("validation") else told
 
 
 def publish_package(job: Job, folder: Path, lineage: Mapping[str, Any]) -> Thing:

@@ -7,7 +7,7 @@ from typing import Any
 from flows.pipeline.stage import Job, Outcome
 from flows.prediction import predicted
 from flows.recipes.sections import PretrainConfig
-from flows.work.package import publish_package, write_package
+from flows.work.package import as_judged, publish_package, write_package
 from flows.work.training import begun, last_checkpoint, measured, publish_metrics, run_training, training_result
 from infra.store.fingerprint import identity
 from infra.store.manifest import Thing
@@ -69,6 +69,7 @@ def _publish_package(job: Job, model: CausalConfig, tokens: Thing, lineage: Mapp
     folder = job.scratch / "package"
     write_package(folder, trained, Tokenizer.load(tokens.folder(*TOKENIZER_FILES)))
     facts = {name: tokens.facts[name] for name in ("corpus", "sources", "licence", "interpreter") if name in tokens.facts}
+    facts |= as_judged(tokens)
     package = publish_package(job, folder, {**lineage, "tokens": tokens.version, "checkpoint": checkpoint.prefix, **facts})
     shutil.rmtree(folder, ignore_errors=True)
     return package
