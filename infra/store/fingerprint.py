@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 import json
 import math
+from datetime import date
 from enum import Enum
 from pathlib import Path
 from typing import Any, Final, get_type_hints
@@ -30,13 +31,15 @@ class NoIdentityError(SlipwayError):
 def identity(value: Any, where: str = "value") -> Any:
     """`value` as plain JSON data, without its RUNTIME fields.
 
-    Takes None, bool, int, finite float, str, Enum, list, tuple, mapping with str keys, dataclass instance and pydantic
+    Takes None, bool, int, finite float, str, date, Enum, list, tuple, mapping with str keys, dataclass instance and pydantic
     model. Raises NoIdentityError naming the place for anything else: a path, an object with an address for a name.
     """
     if isinstance(value, Enum):
         return identity(value.value, where)
     if value is None or isinstance(value, bool | int | str):
         return value
+    if type(value) is date:  # a time of day has no place in a key
+        return value.isoformat()
     if isinstance(value, float):
         if not math.isfinite(value):
             raise NoIdentityError(f"{value} has no place in a key", where=where)

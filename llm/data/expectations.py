@@ -21,17 +21,12 @@ class WaiverConfig:
     """Who answers for it."""
     reason: str
     """Why it is right."""
-    expires: str
+    expires: date
     """The last day on which it counts: YYYY-MM-DD."""
 
     def problems(self, where: str) -> list[str]:
-        """What is missing or is no date, one phrase each."""
-        found = [f"{where}{name} is empty" for name in ("expectation", "who", "reason") if not getattr(self, name).strip()]
-        try:
-            date.fromisoformat(self.expires)
-        except ValueError:
-            found.append(f"{where}expires is {self.expires!r}, no date as YYYY-MM-DD")
-        return found
+        """What is missing, one phrase each."""
+        return [f"{where}{name} is empty" for name in ("expectation", "who", "reason") if not getattr(self, name).strip()]
 
 
 @dataclass(frozen=True, kw_only=True)

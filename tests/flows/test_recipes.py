@@ -1,5 +1,6 @@
 """Recipes: one file serves every flow, every mistake is named at once with the nearest right word, the form shows it all."""
 
+from datetime import date
 from pathlib import Path
 
 import pytest
@@ -67,6 +68,21 @@ def test_settings_are_read_as_what_they_are() -> None:
     assert recipe.data.path == "1984.txt"
     assert recipe.evaluation.prompts == ("a", "b")
     assert recipe.evaluation.beat_ngram is True
+
+
+def test_a_waiver_says_who_why_and_until_which_day() -> None:
+    waiver = "{expectation: max_duplicate_share, who: ann, reason: a refrain, expires: 2027-01-31}"
+    recipe = load_recipe(LifecycleRecipe, "tiny", [f"data.expectations.waivers=[{waiver}]"])
+    assert recipe.data.expectations.waivers[0].expires == date(2027, 1, 31)
+    for wrong, phrase in ((waiver.replace("ann", "' '"), "who is empty"), (waiver.replace("2027-01-31", "soon"), "expires")):
+        with pytest.raises(InputError, match=rf"data\.expectations\.waivers.*{phrase}"):
+            load_recipe(LifecycleRecipe, "tiny", [f"data.expectations.waivers=[{wrong}]"])
+
+
+def test_sources_of_a_mixture_are_told_apart(tmp_path: Path) -> None:
+    (tmp_path / "my.yaml").write_text("data: {sources: [{path: a/x.txt}, {path: b/x.jsonl}]}\n")
+    with pytest.raises(InputError, match=r"data\.sources: 'x' is the name of two sources"):
+        load_recipe(LifecycleRecipe, str(tmp_path / "my.yaml"))
 
 
 def test_two_typos_are_both_named_with_the_nearest_known_keys(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Fingerprints: what bears on a result is in them, what does not cannot get in."""
 
 from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime
 from enum import Enum
 from pathlib import Path
 from typing import Annotated
@@ -52,6 +53,12 @@ def test_a_fingerprint_never_changes_between_versions() -> None:
 
 def test_one_and_one_point_zero_are_one_setting() -> None:
     assert fingerprint({"lr": 1}) == fingerprint({"lr": 1.0})
+
+
+def test_a_day_has_an_identity_and_a_time_has_none() -> None:
+    assert identity({"until": date(2027, 1, 31)}) == {"until": "2027-01-31"}
+    with pytest.raises(NoIdentityError):
+        identity(datetime(2027, 1, 31, tzinfo=UTC))
 
 
 @pytest.mark.parametrize("value", [Path("/tmp"), object(), {1: "x"}, {"a": {2, 3}}, float("nan"), b"bytes", len])
