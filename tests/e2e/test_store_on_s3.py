@@ -206,6 +206,7 @@ def test_killed_and_started_again_elsewhere_a_run_goes_on_from_the_bucket(
     assert resumed.json()["attempts"] == 2
     use(monkeypatch, ceph)
     undisturbed = Slipway(tmp_path / "three", tmp_path / "work")(*LONG)
+    assert undisturbed.code == 0, undisturbed.err
     assert undisturbed.json()["resumed_from"] is None
     columns = [pq.read_table(done.json()["metrics_file"])["loss"].to_pylist() for done in (resumed, undisturbed)]
     assert columns[0] == columns[1]
