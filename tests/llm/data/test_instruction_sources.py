@@ -53,6 +53,18 @@ def test_a_folder_of_several_forms_is_one_source(tmp_path: Path) -> None:
     assert found.columns_found == "2 Alpaca (instruction, input, output); 1 chats (messages of role and content)"
 
 
+def test_a_folder_laid_out_for_the_hub_is_read_as_the_hub_reads_it_and_a_pattern_as_a_shell_does(tmp_path: Path) -> None:
+    (tmp_path / "chats" / "data").mkdir(parents=True)
+    rows = [{"messages": [{"role": "user", "content": f"{n}?"}, {"role": "assistant", "content": "No." * n}]} for n in range(3)]
+    write(tmp_path / "chats" / "data" / "train-00000-of-00001.parquet", *rows)
+    hub = InstructionDataConfig(path=f"hf://{tmp_path}/chats")
+    assert [(row.id, row.question) for row in judge(hub).kept] == [("chats/train:2", "1?"), ("chats/train:3", "2?")]
+    with pytest.raises(InputError) as caught:
+        inspect_instructions(hub)
+    assert caught.value.where == f"hf://{tmp_path}/chats#train, row 1"
+    assert len(judge(InstructionDataConfig(path=f"{tmp_path}/chats/**/*.parquet")).kept) == 2
+
+
 def test_the_first_wrong_row_is_refused_with_the_count_of_those_like_it(tmp_path: Path) -> None:
     with pytest.raises(InputError) as caught:
         inspect_instructions(write(tmp_path / "mine.jsonl", alpaca(), alpaca(), alpaca(output="")))
