@@ -119,7 +119,7 @@ class _Model:
     def __init__(self) -> None:
         model = LanguageIdentifier.from_model_file(MODEL_FILE)
         names = [_ALIASES.get(name, name) for name in model.nb_classes]
-        self.languages = tuple(dict.fromkeys(names))
+        self.languages: tuple[str, ...] = tuple(dict.fromkeys(names))
         self.place = {name: place for place, name in enumerate(self.languages)}
         self._columns = np.array([self.place[name] for name in names])
         self._moves, self._output, self._rows = model.tk_nextmove, model.tk_output, [row << 8 for row in model.tk_row]

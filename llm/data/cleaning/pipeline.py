@@ -59,6 +59,8 @@ class Cleaner:
         changed, findings = self._repaired(text, counts)
         if not changed.strip():
             return Cleaned(changed, "empty", "nothing is left without markup", tuple(findings))
+        if self.config.quality.c4_lines and not (changed := c4_lines(changed)):
+            return Cleaned(changed, "low-quality", "c4_lines: no line is left", tuple(findings))
         same = not findings and not self.config.quality.c4_lines  # but for line ends, which the counts of characters do not touch
         split = Split(changed, self._vocabulary, counts if same else None)
         if verdict := self._verdict(split):
@@ -81,8 +83,6 @@ class Cleaner:
             if markup and changed is not text:
                 markup = find_html(text) or [Finding("html", 0, len(text))]
             changed, findings = stripped, findings + markup
-        if self.config.quality.c4_lines:
-            changed = c4_lines(changed)
         return changed, findings
 
     def _verdict(self, split: Split) -> Verdict | None:

@@ -113,7 +113,7 @@ def test_control_tokens_spelt_out_are_found(cleaner: Cleaner) -> None:
 def test_c4_takes_lines_out_of_what_is_kept() -> None:
     rules = replace(DEFAULTS, quality=replace(QualityRules(), c4_lines=True))
     assert Cleaner(rules).clean(f"Home | About\n{SPEECH}\nShare").text == SPEECH
-    assert Cleaner(rules).clean("Home | About\nShare this page").reason == "empty"
+    assert Cleaner(rules).clean("Home | About\nShare it with us").detail == "c4_lines: no line is left"
 
 
 def test_a_cleaner_does_the_same_in_another_process(cleaner: Cleaner) -> None:
