@@ -33,6 +33,7 @@ def card_text(card: Mapping[str, Any]) -> str:
             "duplicates",
             "conflicts",
             "seen",
+            "report",
         )
         if card.get(key)
     ]
@@ -63,7 +64,10 @@ def _counted(kind: str, counts: Any) -> str:
     return f"{counts['documents']:,} documents, {counts['tokens']:,} tokens, {size(counts['bytes'])}"
 
 
-def _mixed(of: Mapping[str, Any]) -> str:
+def _mixed(of: Any) -> str:
+    """Of a corpus, bytes; of tokens, how a source is taken."""
+    if not isinstance(of, Mapping):
+        return f"{size(of)} of text"
     return f"{of['share']:.1%} of the training tokens, {of['weight']:.1%} asked; its {of['tokens']:,} taken {of['times']:.2f} times"
 
 

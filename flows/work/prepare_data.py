@@ -148,8 +148,15 @@ def _mixture(job: Job, taken: Mapping[str, Taken], copies: Copies | None, parts:
         return {}
     came = tokens_taken(parts, copies)
     mixture = {
-        name: {"tokens": each.tokens, "weight": each.share, "share": read / sum(came), "times": read / each.tokens}
-        for (name, each), read in zip(taken.items(), came, strict=True)
+        name: {
+            "tokens": each.tokens,
+            "weight": each.share,
+            "share": read / sum(came),
+            "times": read / each.tokens,
+            "copies": each.copies,
+            "once_more_below": below,
+        }
+        for (name, each), read, below in zip(taken.items(), came, copies.below, strict=True)
     }
     for name, of in mixture.items():
         job.observe(Noted(f"{name}: {of['share']:.1%} of the training tokens, taken {of['times']:.2f} times"))

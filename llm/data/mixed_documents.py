@@ -29,17 +29,26 @@ class Copies:
 
     def of(self, documents: NDArray[Any]) -> NDArray[np.int64]:
         """From what `train.mix` says of them: (documents,)."""
-        counts: NDArray[np.int64] = self.times[documents["source"]]
+        return self.counts(documents["hash"], documents["source"])
+
+    def counts(self, hashes: NDArray[np.uint64], sources: NDArray[Any]) -> NDArray[np.int64]:
+        """From the hashes of their ids, and their sources: (documents,)."""
+        counts: NDArray[np.int64] = self.times[sources]
         for source, below in enumerate(self.below):
-            once_more = documents["source"] == source
+            once_more = sources == source
             if below < 1 << 64:
-                once_more &= documents["hash"] < np.uint64(below)
+                once_more &= hashes < np.uint64(below)
             counts = counts + once_more
         return counts
 
     def most(self, part: Thing) -> int:
         """How often the documents of a part are taken at most."""
         return int(self.of(mix_of(part)).max(initial=0))
+
+
+def mix_hashes(ids: Sequence[str]) -> NDArray[np.uint64]:
+    """What decides which documents are taken once more: others than those of the split."""
+    return hash_names(ids, b"slipway mix ")
 
 
 def choose_copies(parts: Sequence[Thing], taken: Mapping[str, Taken]) -> Copies:
@@ -92,7 +101,7 @@ class MixWriter:
         chosen: NDArray[np.bool_],
     ) -> None:
         rows = np.empty(len(ids), dtype=_MIX)
-        rows["hash"], rows["bytes"], rows["tokens"] = hash_names(ids, b"slipway mix "), sizes, lengths
+        rows["hash"], rows["bytes"], rows["tokens"] = mix_hashes(ids), sizes, lengths
         rows["source"] = [self._place(name) for name in sources]
         self._file.write(rows[chosen].tobytes())
         np.add.at(self._tokens, rows["source"][chosen], lengths[chosen])

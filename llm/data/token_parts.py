@@ -75,10 +75,15 @@ def corpus_files(corpus: Thing) -> list[str]:
 
 def read_names(corpus: Thing) -> Iterator[tuple[list[str], list[str]]]:
     """Ids and parents of the documents, some at a time; no text is read."""
+    return ((ids, parents) for ids, parents in read_columns(corpus, "id", "parent"))
+
+
+def read_columns(corpus: Thing, *columns: str) -> Iterator[tuple[list[str], ...]]:
+    """Columns of the documents, some at a time."""
     for name in corpus_files(corpus):
         with pq.ParquetFile(corpus.path(name)) as file:
-            for block in file.iter_batches(_NAMES, columns=["id", "parent"]):
-                yield block.column("id").to_pylist(), block.column("parent").to_pylist()
+            for block in file.iter_batches(_NAMES, columns=list(columns)):
+                yield tuple(block.column(column).to_pylist() for column in columns)
 
 
 def read_blocks(corpus: Thing, part: Part) -> Iterator[pa.RecordBatch]:

@@ -84,10 +84,12 @@ def test_the_card_tells_what_was_left_out_and_who_waived_what(
     store: FolderStore, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     rejected = {"empty": 2, "near-duplicate": 1200}
-    write_corpus(store, tmp_path / "made", texts(30), bytes=9000, rejected=rejected, validation=VALIDATION)
+    mixture = {"web": 8000, "books": 1000}
+    write_corpus(store, tmp_path / "made", texts(30), bytes=9000, rejected=rejected, validation=VALIDATION, mixture=mixture)
     show("notes", samples=0)
     shown = capsys.readouterr().out
     assert "  30 documents, 9.0 kB of text" in shown
+    assert "  web: 8.0 kB of text" in shown
     assert "  left out: empty 2, near-duplicate 1,200" in shown
     assert "  validation: passed, 1 of 2 expectations hold" in shown
     assert "    waived: max_duplicate_share, 0.6 where at most 0.5 is asked, waived by ann until 2027-01-31: a poem" in shown

@@ -21,6 +21,8 @@ from infra.store.folder import FolderStore
 from infra.store.manifest import Thing, find, load
 from infra.store.protocol import Store
 from llm.data import token_parts
+from llm.data.batch_documents import training_rows
+from llm.data.corpus import read_corpus
 from llm.data.tokens import TokenStream
 from llm.events import Event, Noted, Progress, ignore
 from llm.text.tokenizer import Tokenizer
@@ -170,6 +172,18 @@ def test_a_process_killed_in_the_middle_of_tokenizing_is_gone_on_with_and_the_by
     assert tokens.version == expected.version
     for name in expected.files:
         assert tokens.path(name).read_bytes() == expected.path(name).read_bytes()
+
+
+@pytest.mark.parametrize("weights", [{}, {"web": 1.0, "books": 2.0}], ids=["as it is", "mixed"])
+def test_every_training_document_is_found_again_in_the_corpus(
+    store: FolderStore, tmp_path: Path, weights: dict[str, float]
+) -> None:
+    source = corpus(store, tmp_path / "corpus")
+    tokens = prepare(store, tmp_path / "scratch", settings(**weights)).outputs["tokens"]
+    rows = training_rows(source, tokens.facts.get("mixture", {}), validation_share=0.1, test_share=0.1)
+    texts_of = [document.text for document in read_corpus(source)]
+    tokenizer = Tokenizer.load(tokens.folder())
+    assert [tokenizer.decode(ids.tolist()) for ids in TokenStream(tokens, "train").documents()] == [texts_of[row] for row in rows]
 
 
 def test_the_manifest_says_what_was_asked_and_reached_of_each_source(store: FolderStore, tmp_path: Path) -> None:
