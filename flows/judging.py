@@ -21,7 +21,7 @@ from llm.data.gathering.counts import counted, rejected_rows
 from llm.data.gathering.gather import gather
 from llm.data.gathering.plan import Source
 from llm.data.kinds.result import Rows
-from llm.data.kinds.sources import USUAL, look
+from llm.data.kinds.sources import look
 from llm.data.kinds.written import write_findings, write_rejected
 from llm.data.profile import Profiler
 from llm.data.reading.found import Found
@@ -127,7 +127,7 @@ def _corpus(path: str, found: Found, recipe: Any, folder: Path, observe: Observe
 
 def _rows(kind: Kind, path: str, found: Found, recipe: Any, folder: Path, observe: Observer) -> Gathered:
     """Rows of a kind, as their own room reads them."""
-    rows: Rows[Any] = _ROWS[kind](recipe, getattr(recipe, "cleaning", USUAL))
+    rows: Rows[Any] = _ROWS[kind](recipe, recipe.cleaning)
     source = replace(found, summary=f"{found.summary}; {rows.columns_found}" if rows.columns_found else found.summary)
     observe(Noted(source.summary))
     write_rejected(rows.rejected, folder)

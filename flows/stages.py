@@ -69,6 +69,8 @@ class Labelling:
     corpus: Annotated[DataConfig, RUNTIME]
     text_column: str
     label_column: str
+    on_invalid: str
+    cleaning: CleaningConfig
     max_document_bytes: int
     validation_share: float
     test_share: float
@@ -82,6 +84,7 @@ class Asking:
     data: Annotated[InstructionDataConfig, RUNTIME]
     corpus: Annotated[DataConfig, RUNTIME]
     on_invalid: str
+    cleaning: CleaningConfig
     max_document_bytes: int
     validation_share: float
     test_share: float
@@ -162,9 +165,7 @@ def validate_data(data: DataConfig) -> Stage:
         cleaning=data.rules,
         expectations=data.expectations,
     )
-    inputs: dict[str, Input] = {"source": _inspected(data).version}
-    for path in data.rules.evaluation_sets:
-        inputs[f"evaluation set {dataset_name(path, '')}"] = _looked_at(path).version
+    inputs = {"source": _inspected(data).version} | _evaluation_sets(data.rules)
     return Stage("validate-data", "flows.work.validate_data:work", settings, inputs)
 
 
@@ -216,12 +217,14 @@ def prepare_classification(data: ClassificationData, corpus: DataConfig) -> Stag
         corpus=corpus,
         text_column=data.text_column,
         label_column=data.label_column,
+        on_invalid=data.on_invalid,
+        cleaning=data.cleaning,
         max_document_bytes=corpus.max_document_bytes if stdlib else 0,
         validation_share=split_by.validation_share,
         test_share=split_by.test_share,
         expectations=data.expectations,
     )
-    source = {"source": _inspected_labels(data, corpus).version}
+    source = {"source": _inspected_labels(data).version} | _evaluation_sets(data.cleaning)
     return Stage("prepare-classification", "flows.work.prepare_classification:work", settings, source)
 
 
@@ -246,12 +249,13 @@ def prepare_instructions(data: InstructionDataConfig, corpus: DataConfig) -> Sta
         data=data,
         corpus=corpus,
         on_invalid=data.on_invalid,
+        cleaning=data.cleaning,
         max_document_bytes=corpus.max_document_bytes if stdlib else 0,
         validation_share=split_by.validation_share,
         test_share=split_by.test_share,
         expectations=data.expectations,
     )
-    source = {"source": _inspected_instructions(data, corpus).version}
+    source = {"source": _inspected_instructions(data).version} | _evaluation_sets(data.cleaning)
     return Stage("prepare-instructions", "flows.work.prepare_instructions:work", settings, source)
 
 
@@ -350,15 +354,15 @@ def _training(name: str, work: str, config: Any, inputs: dict[str, Input], worke
 
 
 @cache
-def _inspected_labels(data: ClassificationData, corpus: DataConfig) -> "Found":
-    return labelled.inspect(data, corpus)
+def _inspected_labels(data: ClassificationData) -> "Found":
+    return labelled.inspect(data)
 
 
 @cache
-def _inspected_instructions(data: InstructionDataConfig, corpus: DataConfig) -> "Found":
+def _inspected_instructions(data: InstructionDataConfig) -> "Found":
     from llm.data.instruction_sources import inspect_instructions  # pyarrow and tokenizers: who has no instructions does without
 
-    return inspect_instructions(data, corpus)
+    return inspect_instructions(data)
 
 
 @cache
@@ -366,6 +370,11 @@ def _inspected(data: DataConfig) -> "Found":
     from llm.data.corpus_sources import corpus_sources  # pyarrow: half of a plan's time, where no data is looked at
 
     return corpus_sources(data).whole
+
+
+def _evaluation_sets(cleaning: CleaningConfig) -> dict[str, str]:
+    """Each by its content: what is left out of the data hangs on it."""
+    return {f"evaluation set {dataset_name(path, '')}": _looked_at(path).version for path in cleaning.evaluation_sets}
 
 
 @cache

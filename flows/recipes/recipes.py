@@ -95,7 +95,7 @@ class FinetuneClassifyRecipe(BaseModelRecipe):
     """The labelled texts, and how to learn from them."""
 
     def problems(self) -> list[str]:
-        where = "classify.data.path is empty: give a .jsonl, .csv or .tsv file of labelled texts, or python-stdlib"
+        where = "classify.data.path is empty: give labelled texts, or python-stdlib"
         return [*super().problems(), *self.classify.problems(), *([] if self.classify.data.path else [where])]
 
 
@@ -110,7 +110,7 @@ class FinetuneInstructRecipe(BaseModelRecipe):
     """The questions and answers, and how to learn from them."""
 
     def problems(self) -> list[str]:
-        where = "instruct.data.path is empty: give a .jsonl or .json file of instructions or chats, or python-stdlib"
+        where = "instruct.data.path is empty: give instructions or chats, or python-stdlib"
         return [*super().problems(), *self.instruct.problems(), *([] if self.instruct.data.path else [where])]
 
 

@@ -8,7 +8,6 @@ from llm.data.classification import write_examples
 from llm.data.config import PYTHON_STDLIB
 from llm.data.kinds.classification import Labelled
 from llm.data.kinds.result import Rows
-from llm.data.kinds.sources import USUAL
 from llm.data.labelled import SECTION, gather
 from llm.events import Noted, Tabled
 
@@ -17,7 +16,7 @@ _SHOWN = 5
 
 def work(job: Job, settings: Labelling) -> Outcome:
     data = settings.data
-    gathered = gather(data, settings.corpus, USUAL)
+    gathered = gather(data, settings.corpus, data.cleaning)
     job.observe(Noted(gathered.source.summary))
     report, told = judge_rows(job, gathered, data, settings.expectations, stage="prepare-classification", section=SECTION)
     _show_conflicts(job, gathered.rows)

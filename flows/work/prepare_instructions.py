@@ -7,13 +7,12 @@ from infra.store.manifest import content_version, describe, publish
 from llm.data.config import PYTHON_STDLIB
 from llm.data.instruction_sources import SECTION, gather
 from llm.data.instructions import write_instructions
-from llm.data.kinds.sources import USUAL
 from llm.events import Noted
 
 
 def work(job: Job, settings: Asking) -> Outcome:
     data = settings.data
-    gathered = gather(data, settings.corpus, USUAL)
+    gathered = gather(data, settings.corpus, data.cleaning)
     job.observe(Noted(gathered.source.summary))
     report, told = judge_rows(job, gathered, data, settings.expectations, stage="prepare-instructions", section=SECTION)
     folder, found = job.scratch / "examples", gathered.rows

@@ -24,6 +24,8 @@ CURATED: Final = CleaningConfig(
     duplicates="exact",
 )
 """For text that was written with care: repetitions are left out, and nothing else is touched."""
+EXAMPLES: Final = CleaningConfig(duplicates="exact")
+"""For rows to be finetuned on: near repetitions are counted and stay."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,9 +123,9 @@ class ClassificationData:
     path: Annotated[str, RUNTIME] = ""
     """Rows with a text and a label, in the grammar of `data.path`; or python-stdlib: which part of the standard library a
     docstring belongs to."""
-    text_column: str = "text"
+    text_column: str = ""
     """The column of the text. Left empty, it is found, and said."""
-    label_column: str = "label"
+    label_column: str = ""
     """The column of the label. Left empty, it is found, and said."""
     on_invalid: Literal["refuse", "drop"] = "refuse"
     """What to do with a row in which something is wrong: refuse them all, naming the first, or leave the wrong ones out."""
@@ -133,6 +135,8 @@ class ClassificationData:
     """Share of the texts that training never sees and that are looked at while it runs; python-stdlib is split as in data."""
     test_share: Annotated[float, Bounds(gt=0, lt=0.5)] = 0.1
     """Share of the texts that are kept for the evaluation alone; python-stdlib is split as in data."""
+    cleaning: CleaningConfig = EXAMPLES
+    """What is mended in a text, and which are left out, as far as it suits labelled texts: no rule on form, markup or language."""
     expectations: LabelExpectations = LabelExpectations()
     """What the rows must be like; a failing expectation stops everything that would come after."""
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from llm.data.config import DataConfig
+from llm.data.gathering.columns import first_column
 from llm.data.gathering.plan import Source
 from llm.data.reading.found import Found, source_version
 from llm.data.reading.inspect import inspect
@@ -24,6 +25,8 @@ class CorpusSources:
 def corpus_sources(data: DataConfig) -> CorpusSources:
     """Looks at every source once. Raises InputError for the first that cannot be read."""
     found = {source.source_name: inspect(source.path) for source in data.mixture}
+    for source in data.mixture:  # a column that is not there is said before anything starts
+        first_column(found[source.source_name], source.text_column)
     several = len(found) > 1
     each = tuple(
         Source(found[source.source_name], source.source_name if several else "", source.text_column) for source in data.mixture

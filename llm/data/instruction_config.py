@@ -5,7 +5,8 @@ from typing import Annotated, ClassVar, Literal
 
 from infra.store.fingerprint import RUNTIME
 from llm.config import Bounds
-from llm.data.config import dataset_name
+from llm.data.cleaning.config import CleaningConfig
+from llm.data.config import EXAMPLES, dataset_name
 from llm.data.expectations import DataExpectations
 
 
@@ -38,7 +39,7 @@ class InstructionDataConfig:
     __pydantic_config__: ClassVar[dict[str, object]] = {"use_attribute_docstrings": True, "extra": "forbid"}
 
     path: Annotated[str, RUNTIME] = ""
-    """A .jsonl or .json file, plain or .gz, of Alpaca fields, chat messages or ShareGPT conversations; or python-stdlib, questions
+    """Rows of Alpaca fields, chat messages or ShareGPT conversations, in the grammar of `data.path`; or python-stdlib, questions
     about what every Python carries. Empty: no assistant is made."""
     on_invalid: Literal["refuse", "drop"] = "refuse"
     """What to do with a row in which something is wrong: refuse them all, naming the first, or leave the wrong ones out."""
@@ -48,6 +49,8 @@ class InstructionDataConfig:
     """Share of the questions that are looked at while training runs; python-stdlib follows the split of the base model's text."""
     test_share: Annotated[float, Bounds(gt=0, lt=0.5)] = 0.05
     """Share of the questions that are kept for the evaluation alone; python-stdlib follows the split of the base model's text."""
+    cleaning: CleaningConfig = EXAMPLES
+    """What is mended in a chat, and which are left out, as far as it suits chats: no rule on form, markup or language."""
     expectations: InstructionExpectations = InstructionExpectations()
     """What the rows must be like; a failing expectation stops everything that would come after."""
 

@@ -24,7 +24,7 @@ ON_INVALID: Final = f"{SECTION}.on_invalid"
 """The recipe's key that leaves out the rows in which something is wrong."""
 
 
-def inspect_instructions(data: InstructionDataConfig, corpus: DataConfig | None = None) -> Found:
+def inspect_instructions(data: InstructionDataConfig) -> Found:
     """Looks at the source and at every row of it. Raises InputError for the first that is wrong, unless those are to be left out.
 
     The version is one of the content: where a file lies and what it is called do not bear on it.

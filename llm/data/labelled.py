@@ -24,7 +24,7 @@ ON_INVALID: Final = f"{SECTION}.on_invalid"
 """The recipe's key that leaves out the rows in which something is wrong."""
 
 
-def inspect(data: ClassificationData, corpus: DataConfig | None = None) -> "Found":
+def inspect(data: ClassificationData) -> "Found":
     """Looks at the source and at every row of it. Raises InputError for the first that is wrong, unless those are to be left out.
 
     The version is one of the files' names and content: where they lie does not bear on it.
@@ -55,16 +55,10 @@ def gather(data: ClassificationData, corpus: DataConfig, cleaning: "CleaningConf
 
 
 def judge(data: ClassificationData, cleaning: "CleaningConfig | None" = None) -> "Rows[Labelled]":
-    """All rows, whatever is wrong with some: nothing is refused, and nothing split.
-
-    Columns are found where nobody has named others than `text` and `label`: whoever only looks is not sent back for that.
-    """
+    """All rows, whatever is wrong with some: nothing is refused, and nothing split."""
     if data.path == PYTHON_STDLIB:
         return _of_stdlib(DataConfig()).rows
-    usual = ClassificationData()
-    text = "" if data.text_column == usual.text_column else data.text_column
-    label = "" if data.label_column == usual.label_column else data.label_column
-    return _source(replace(data, text_column=text, label_column=label)).rows(cleaning)
+    return _source(data).rows(cleaning)
 
 
 def stdlib_documents(corpus: DataConfig) -> list[Document]:

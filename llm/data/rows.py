@@ -1,4 +1,4 @@
-"""What readers give and cleaning keeps a record of: rows as a file holds them, rows that were turned away, things found in a text."""
+"""What readers give and cleaning records: rows as a file holds them, rows that were turned away, things found in a text."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,8 +9,8 @@ from typing import Any
 class Row:
     """One row as a file holds it, before anything is made of it.
 
-    id: the row's own `id` column where it has one, else `file:number`. number: from 1, the line of .jsonl, the record's first line of
-    .csv, the row of a Parquet file, 1 for a text file, which is one row of `{"text": ...}`.
+    id: the row's own `id` column where it has one, else `file:number`. number: from 1, the line of .jsonl, the record's first line
+    of .csv, the row of a Parquet file, 1 for a text file, which is one row of `{"text": ...}`.
     """
 
     id: str

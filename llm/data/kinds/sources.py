@@ -21,8 +21,6 @@ from llm.data.reading.rows import peek, read
 from llm.data.rows import Rejected, Row
 from llm.data.splitting import Split
 
-USUAL: Final = CleaningConfig(duplicates="exact")
-"""How rows are cleaned where nobody says otherwise, as far as their kind can bear it: near repetitions are counted and stay."""
 _WHY: Final = {
     "empty-answer": "Every example needs an answer to learn from.",
     "empty-question": "Every example needs a question.",

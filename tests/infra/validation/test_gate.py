@@ -13,8 +13,8 @@ import pytest
 from infra.store.errors import SlipwayError
 from infra.validation import Report, excerpt, validate
 from llm.data.config import PYTHON_STDLIB
-from llm.data.expectations import Expectations
 from llm.data.documents import Document, cut_document
+from llm.data.expectations import Expectations
 from llm.data.profile import profile
 from llm.data.reading.inspect import inspect
 from llm.data.reading.rows import read

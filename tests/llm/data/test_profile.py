@@ -8,9 +8,9 @@ from dataclasses import fields
 
 import pytest
 
-from llm.data.expectations import Expectations
 from llm.data.counted import Counted, Example, total
 from llm.data.documents import Document
+from llm.data.expectations import Expectations
 from llm.data.profile import Profiler, count_kinds, profile
 from llm.data.sampling import Row
 
