@@ -3,43 +3,48 @@
 What is finished of it is kept in the store on the way: a run that was killed is gone on with, and ends with the same bytes.
 """
 
+import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from typing import Final
 
 import tokenizers
 
 from flows.pipeline.stage import Job, Outcome
 from flows.stages import Splits
-from infra.store.manifest import Thing, content_version, describe, publish
+from infra.store.manifest import Thing, content_version, describe, load, publish
+from infra.tasks import run_tasks
 from llm.data import token_parts
 from llm.data.encoding import token_dtype
 from llm.data.kept_parts import KeptParts
 from llm.data.mixed_documents import Copies, choose_copies, tokens_taken
 from llm.data.mixing import Taken, Total, mix
 from llm.data.splitting import SPLITS, SplitRule, hash_names, split_rule
-from llm.data.token_parts import Part, join_parts, plan_parts, read_blocks, read_names, tokenize_part
+from llm.data.token_parts import Part, join_parts, plan_parts, read_blocks, read_names
+from llm.data.token_tasks import TokenWork, make_token_part
 from llm.events import Noted, Progress
 from llm.text.tokenizer import Tokenizer
 
 TOKENIZER_BYTES: Final = 100_000_000  # of text that a tokenizer is trained on: more changes hardly a merge, and costs memory
 _OF_THE_CORPUS: Final = ("source", "sources", "licence", "interpreter", "rejected", "found", "found_rows", "validation")
-_FORMAT: Final = 1  # of a part: another one is not gone on with
+_CORES: Final = 2  # to a process: one follows the pieces of a text, the library's threads read and encode what is new
 
 
 def work(job: Job, settings: Splits) -> Outcome:
     corpus, kept = job.inputs["corpus"], KeptParts(job.store, job.key)
     rule = split_rule(read_names(corpus), validation_share=settings.validation_share, test_share=settings.test_share)
     plan = plan_parts(corpus, token_parts.PART_BYTES)
-    folder = _tokenizer_folder(job, settings, kept, corpus, plan, rule)
-    weights = settings.weights
-    parts = _tokenized(job, kept, corpus, plan, rule, folder, tuple(sorted(weights)))
-    tokenizer, shards = Tokenizer.load(folder), job.scratch / "tokens"
-    taken, copies = _mixed(parts, weights, settings.mix)
+    given = _kept_tokenizer(job, settings, kept, corpus, plan, rule)
+    sources = tuple(sorted(settings.weights))
+    each = TokenWork(job.store, job.key, corpus.prefix, given.prefix, rule, sources, str(job.scratch))
+    parts = _tokenized(job, each, kept, given, plan)
+    tokenizer, shards = Tokenizer.load(given.folder()), job.scratch / "tokens"
+    taken, copies = _mixed(parts, settings.weights, settings.mix)
     counts = join_parts(parts, shards, token_dtype(tokenizer.size), copies)
-    for file in folder.iterdir():
-        shutil.copyfile(file, shards / file.name)
+    for name in given.files:
+        shutil.copyfile(given.path(name), shards / name)
     files = describe(shards)
     mixture = _mixture(job, taken, copies, parts)
     facts = {
@@ -68,25 +73,22 @@ def work(job: Job, settings: Splits) -> Outcome:
     return Outcome({"tokens": tokens}, result)
 
 
-def _tokenizer_folder(job: Job, settings: Splits, kept: KeptParts, corpus: Thing, plan: Sequence[Part], rule: SplitRule) -> Path:
+def _kept_tokenizer(job: Job, settings: Splits, kept: KeptParts, corpus: Thing, plan: Sequence[Part], rule: SplitRule) -> Thing:
     """The tokenizer that is used, alone in a folder: the base model's, or one that is trained on training documents."""
-    folder = job.scratch / "tokenizer"
+    wanted = {"base": job.inputs["base"].version} if settings.tokenizer is None else {"vocabulary": settings.tokenizer.vocabulary}
+    made_of = {"library": tokenizers.__version__, **wanted}
+    found = kept.find(made_of)
+    if found is not None:
+        return found
     if settings.tokenizer is None:
         package = job.inputs["base"]
-        package.path("tokenizer_config.json")
-        Tokenizer.load(package.path("tokenizer.json").parent).save(folder, context_length=1_000_000)
-        return folder
-    made_of = {"format": _FORMAT, "library": tokenizers.__version__, "vocabulary": settings.tokenizer.vocabulary}
-    trained = kept.find(made_of)
-    if trained is None:
-        texts = _training_texts(corpus, plan, rule)
-        Tokenizer.train(texts, settings.tokenizer.vocabulary).save(folder, context_length=1_000_000)
-        job.still_ours()
-        trained = kept.keep(made_of, folder, {"kind": "tokenizer"})
-    folder.mkdir(exist_ok=True)
-    for name in trained.files:
-        shutil.copyfile(trained.path(name), folder / name)
-    return folder
+        tokenizer = Tokenizer.load(package.folder("tokenizer.json", "tokenizer_config.json"))
+    else:
+        tokenizer = Tokenizer.train(_training_texts(corpus, plan, rule), settings.tokenizer.vocabulary)
+    folder = job.scratch / "tokenizer"
+    tokenizer.save(folder, context_length=1_000_000)
+    job.still_ours()
+    return kept.keep(made_of, folder, {"kind": "tokenizer"})
 
 
 def _training_texts(corpus: Thing, plan: Sequence[Part], rule: SplitRule) -> Iterator[str]:
@@ -101,36 +103,41 @@ def _training_texts(corpus: Thing, plan: Sequence[Part], rule: SplitRule) -> Ite
             yield from block.column("text").filter(chosen).to_pylist()
 
 
-def _tokenized(
-    job: Job, kept: KeptParts, corpus: Thing, plan: Sequence[Part], rule: SplitRule, folder: Path, sources: tuple[str, ...]
-) -> list[Thing]:
+def _tokenized(job: Job, work: TokenWork, kept: KeptParts, tokenizer: Thing, plan: Sequence[Part]) -> list[Thing]:
     """Every part of the corpus as tokens: those that an earlier attempt finished are taken as they are."""
-    tokenizer, parts = Tokenizer.load(folder), list[Thing]()
-    given = {"format": _FORMAT, "library": tokenizers.__version__, "sources": sources, "rule": rule}
-    given |= {"tokenizer": {name: each["sha256"] for name, each in describe(folder).items()}}
-    total, done, reused = sum(part.rows for part in plan), 0, 0
+    total = sum(part.rows for part in plan)
+    found = [kept.find(work.made_of(part, job.inputs["corpus"], tokenizer)) for part in plan]
+    missing = [part for part, there in zip(plan, found, strict=True) if there is None]
+    done = total - sum(part.rows for part in missing)
+    if len(missing) < len(plan):
+        job.observe(Noted(f"{len(plan) - len(missing):,} of {len(plan):,} parts were tokenized before"))
 
     def progress(documents: int) -> None:
         nonlocal done
         done += documents
         job.observe(Progress("tokenizing", done, total, "documents"))
 
-    for part in plan:
-        made_of = {**given, "files": [corpus.files[span.file]["sha256"] for span in part.spans], "part": part}
-        found = kept.find(made_of)
-        if found is None:
-            scratch = job.scratch / "part"
-            facts = tokenize_part(corpus, part, tokenizer, rule, scratch, sources=sources, progress=progress)
-            job.still_ours()
-            found = kept.keep(made_of, scratch, facts)
-            shutil.rmtree(scratch)
-        else:
-            reused += 1
-            progress(part.rows)
-        parts.append(found)
-    if reused:
-        job.observe(Noted(f"{reused:,} of {len(plan):,} parts were tokenized before"))
-    return parts
+    def told(parts: int, of: int) -> None:
+        job.observe(Progress("tokenizing", parts, of, "parts"))
+
+    cluster = job.settings.ray_address
+    workers = 0 if cluster else min(len(missing), (os.cpu_count() or 1) // _CORES)
+    if cluster or workers > 1:
+        make = partial(make_token_part, replace(work, store=job.store.url))
+        names = iter(run_tasks(make, missing, workers=workers, address=cluster, name=_title, progress=told))
+    else:
+        names = (_made(job, work, part, progress) for part in missing)
+    return [load(job.store, next(names)) if there is None else there for there in found]
+
+
+def _made(job: Job, work: TokenWork, part: Part, progress: Callable[[int], None]) -> str:
+    name = make_token_part(work, part, progress)
+    job.still_ours()
+    return name
+
+
+def _title(part: Part) -> str:
+    return ", ".join(f"{span.file}, row groups {span.first} to {span.end - 1}" for span in part.spans)
 
 
 def _mixed(parts: Sequence[Thing], weights: Mapping[str, float], total: Total) -> tuple[dict[str, Taken], Copies | None]:

@@ -18,7 +18,7 @@ from infra.settings import Settings
 from infra.store.errors import StoreError
 from infra.store.faulty import Died, Fault, FaultyStore
 from infra.store.folder import FolderStore
-from infra.store.manifest import Thing, find, load
+from infra.store.manifest import MANIFEST, Thing, find, load
 from infra.store.protocol import Store
 from llm.data import token_parts
 from llm.data.batch_documents import training_rows
@@ -110,14 +110,14 @@ def test_finished_parts_are_not_tokenized_again_and_the_rest_is_told(store: Fold
     corpus(store, tmp_path / "corpus")
     calls = 0
 
-    def stop_at_the_third_part() -> None:
+    def stop_after_the_second_part() -> None:
         nonlocal calls
         calls += 1
-        if calls == 4:  # the tokenizer is the first
+        if calls == 3:  # the tokenizer is the first
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        prepare(store, tmp_path / "scratch", settings(), still_ours=stop_at_the_third_part)
+        prepare(store, tmp_path / "scratch", settings(), still_ours=stop_after_the_second_part)
     assert sum(name.endswith("/manifest.json") for name in left(store)) == 3
     events: list[Event] = []
     prepare(store, tmp_path / "scratch", settings(), events.append)
@@ -125,6 +125,18 @@ def test_finished_parts_are_not_tokenized_again_and_the_rest_is_told(store: Fold
     counted = [(event.done, event.total) for event in events if isinstance(event, Progress)]
     assert counted[-1] == (250, 250)
     assert counted == sorted(counted)
+
+
+def test_processes_make_the_same_dataset_as_one(store: FolderStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    corpus(store, tmp_path / "corpus")
+    alone = prepare(store, tmp_path / "scratch", settings(web=1.0, books=2.0)).outputs["tokens"]
+    for name in list(alone.files):
+        store.delete(f"{alone.prefix}/{name}")
+    store.delete(f"{alone.prefix}/{MANIFEST}")
+    monkeypatch.setattr(os, "cpu_count", lambda: 4)
+    together = prepare(store, tmp_path / "scratch", settings(web=1.0, books=2.0)).outputs["tokens"]
+    assert (together.prefix, together.files, together.facts) == (alone.prefix, alone.files, alone.facts)
+    together.check()
 
 
 def test_a_damaged_part_is_made_again_and_not_built_upon(store: FolderStore, tmp_path: Path) -> None:
