@@ -43,7 +43,7 @@ def text_column(rows: Sequence[Row], asked: str = "", setting: str = "data.text_
     if asked:
         return Column(_asked(rows, asked, setting), f'the text is in "{asked}", as asked')
     strings = _strings(rows)
-    if named := _first_named(TEXT_NAMES, strings):
+    if named := _first_named(TEXT_NAMES, strings) or _first_named(TEXT_NAMES[:1], _names(rows)):
         return Column(named, f"the text is in {_quoted(named)}, by its name")
     if len(strings) == 1:
         only = next(iter(strings))
@@ -63,7 +63,7 @@ def label_column(rows: Sequence[Row], text: str, asked: str = "", setting: str =
         for name, value in row.fields.items():
             if name != text and isinstance(value, str | int):
                 values.setdefault(name, set()).add(str(value))
-    if named := _first_named(LABEL_NAMES, values):
+    if named := _first_named(LABEL_NAMES, values) or _first_named(LABEL_NAMES[:1], _names(rows)):
         return Column(named, f"the label is in {_quoted(named)}, by its name")
     few = {name: len(found) for name, found in values.items() if 1 < len(found) <= max(2, _MOST_LABELS * len(rows))}
     if not few:

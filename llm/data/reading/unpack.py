@@ -85,7 +85,8 @@ def _unpacked(file: IO[bytes], packed: str) -> Iterator[bytes]:
 def _pieces(member: Any, data: bytes, packed: str) -> Iterator[bytes]:
     """What `data` unpack to, in pieces: a few bytes may hold gigabytes."""
     if packed == "zst":
-        yield member.decompress(data)
+        piece = member.decompress(data)
+        yield from (piece[start : start + CHUNK] for start in range(0, len(piece), CHUNK))
     elif packed == "gz":
         while data and not member.eof:
             yield member.decompress(data, CHUNK)
