@@ -43,7 +43,7 @@ def text_column(rows: Sequence[Row], asked: str = "", setting: str = "data.text_
     if asked:
         return Column(_asked(rows, asked, setting), f'the text is in "{asked}", as asked')
     strings = _strings(rows)
-    if named := _first_named(TEXT_NAMES, strings) or _first_named(TEXT_NAMES[:1], _names(rows)):
+    if named := _first_named(TEXT_NAMES, strings):
         return Column(named, f"the text is in {_quoted(named)}, by its name")
     if len(strings) == 1:
         only = next(iter(strings))

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -46,7 +47,7 @@ def test_every_format_gives_the_same_rows(tmp_path: Path, name: str) -> None:
     expected = [Labelled(f"{name}:{number}", *row) for number, row in zip(numbers, ROWS, strict=True)]
     assert list(judge(data).kept) == expected
     found = inspect(data)
-    assert found.summary.startswith(f'3 rows in {name}; the text is in "text", as asked; the label is in "label", as asked')
+    assert found.summary.startswith(f'3 rows in {name}; the text is in "text", by its name; the label is in "label", by its name')
     assert [file.name for file in found.files] == [name]
 
 
@@ -92,15 +93,12 @@ def test_a_table_without_a_header_loses_no_row(tmp_path: Path) -> None:
     [
         ("a.jsonl", '{"text": "a", "label": "x"}\n{"text": "a"', "a.jsonl, line 2", "Expecting", "Mend the row"),
         ("a.jsonl", '[1]\n{"text": "a", "label": "x"}', "a.jsonl, line 1", "this is a list", "Mend the row"),
-        ("a.jsonl", '{"body": "a", "label": "x"}', "a.jsonl", 'no column "text"', "Set classify.data.text_column"),
-        ("a.jsonl", '{"text": "a", "class": "x"}', "a.jsonl", 'no column "label"', "Set classify.data.label_column"),
         ("a.jsonl", '{"text": "a", "label": "x"}\n{"text": "a"}', "a.jsonl, line 2", 'no column "label"', "Mend the row"),
-        ("a.jsonl", '{"text": 7, "label": "x"}', "line 1", '"text" is a number, not a string', "Mend"),
+        ("a.jsonl", '{"text": "a", "label": "x"}\n{"text": 7, "label": "x"}', "line 2", '"text" is a number, not a string', "Mend"),
         ("a.jsonl", '{"text": "a", "label": null}', "line 1", '"label" is null, not a label', "Mend the row"),
         ("a.jsonl", '{"text": "a", "label": " "}', "line 1", '"label" is empty', "Mend the row"),
         ("a.csv", "text,label\na,x\nb,x,more\n", "a.csv, line 3", "3 columns, where the header has 2", "Mend the row"),
         ("a.csv", 'text,label\n"a,x\n', "a.csv, line 2", "a quote that is not closed", "Mend the row"),
-        ("a.tsv", "txt\tlabel\na\tx\n", "a.tsv", 'no column "text"', "Did you mean txt?"),
         ("a.csv", "text,label\n", "a.csv", "empty: it holds no rows", "Give a file"),
         ("a.jsonl", "", "a.jsonl", "empty: it holds no rows", "Give a file"),
         ("a.png", "x", "a.png", "not a kind of file that is read here", ".jsonl"),
@@ -112,6 +110,23 @@ def test_a_bad_row_is_named_with_its_place_and_its_mend(
     with pytest.raises(InputError) as caught:
         inspect(write(tmp_path / name, text))
     assert where in caught.value.where
+    assert what in caught.value.what
+    assert mend in caught.value.mend
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "what", "mend"),
+    [
+        ("a.jsonl", '{"body": "a", "label": "x"}', 'no column "text"', "Set classify.data.text_column"),
+        ("a.jsonl", '{"text": "a", "class": "x"}', 'no column "label"', "Set classify.data.label_column"),
+        ("a.tsv", "txt\tlabel\na\tx\n", 'no column "text"', "Did you mean txt?"),
+    ],
+)
+def test_a_column_that_was_named_and_is_not_there_is_told(tmp_path: Path, name: str, text: str, what: str, mend: str) -> None:
+    data = replace(write(tmp_path / name, text), text_column="text", label_column="label")
+    with pytest.raises(InputError) as caught:
+        inspect(data)
+    assert name in caught.value.where
     assert what in caught.value.what
     assert mend in caught.value.mend
 
