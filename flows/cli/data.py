@@ -38,13 +38,13 @@ def show(
 def card(thing: Thing) -> dict[str, Any]:
     """What is known of a dataset: where it is, every file's sha256, and all that its manifest says."""
     return {
+        **thing.facts,
         "name": thing.prefix.split("/")[1],
         "version": thing.version,
         "uri": thing.uri,
         "stored_bytes": thing.bytes(),
         "files": len(thing.files),
         "sha256": {name: entry["sha256"] for name, entry in sorted(thing.files.items())},
-        **thing.facts,
     }
 
 

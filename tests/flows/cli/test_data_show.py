@@ -88,6 +88,7 @@ def test_the_card_tells_what_was_left_out_and_who_waived_what(
     write_corpus(store, tmp_path / "made", texts(30), bytes=9000, rejected=rejected, validation=VALIDATION, mixture=mixture)
     show("notes", samples=0)
     shown = capsys.readouterr().out
+    assert shown.startswith("notes/")
     assert "  30 documents, 9.0 kB of text" in shown
     assert "  web: 8.0 kB of text" in shown
     assert "  left out: empty 2, near-duplicate 1,200" in shown
