@@ -38,10 +38,12 @@ class Name:
     parent: str
 
 
-def write_corpus(documents: Iterable[Document], folder: Path, *, shard_bytes: int = _SHARD_BYTES) -> CorpusStats:
+def write_corpus(
+    documents: Iterable[Document], folder: Path, *, unique: bool = True, shard_bytes: int = _SHARD_BYTES
+) -> CorpusStats:
     """Writes `corpus-00000.parquet` and on (zstd; `id`, `parent`, `source`, `text`), of about `shard_bytes` of text each.
 
-    Of documents with the same text the first is kept. The same documents give the same bytes.
+    unique: of documents with the same text the first is kept. The same documents give the same bytes.
     """
     folder.mkdir(parents=True, exist_ok=True)
     writer = _Writer(folder, shard_bytes)
@@ -51,11 +53,12 @@ def write_corpus(documents: Iterable[Document], folder: Path, *, shard_bytes: in
         if not document.text.strip():
             empty += 1
             continue
-        digest = text_digest(document.text)
-        if digest in seen:
-            duplicates += 1
-            continue
-        seen.add(digest)
+        if unique:
+            digest = text_digest(document.text)
+            if digest in seen:
+                duplicates += 1
+                continue
+            seen.add(digest)
         writer.add(document)
     writer.close()
     return CorpusStats(writer.rows, writer.bytes, duplicates, empty)

@@ -164,7 +164,7 @@ class CleaningConfig:
     duplicates: Literal["near", "exact", "keep"] = "near"
     """Which repetitions are left out: near ones too, the exact ones alone, or none."""
     similarity: Annotated[float, Bounds(gt=0, le=1)] = 0.7
-    """Jaccard similarity of the words' 5-grams from which two documents are near duplicates."""
+    """Jaccard similarity from which two documents are near duplicates: of 5 words in a row, of short ones of 4 characters."""
     evaluation_sets: Annotated[tuple[str, ...], RUNTIME] = ()
     """Sources of the questions that the model will be tested on: documents that hold one of them are left out."""
     contamination_words: Annotated[int, Bounds(ge=4)] = 13

@@ -118,7 +118,8 @@ def gather(
     merge = Merge(finished, config, folder, max_document_bytes)
     rejected_file, findings_file = folder / "rejected.parquet", folder / "findings.parquet"
     with Table(rejected_file, REJECTED) as rejected, Table(findings_file, FINDINGS) as findings:
-        stats = write_corpus(watch(_told(merge.documents(rejected, findings), observe)), folder / "corpus")
+        documents = watch(_told(merge.documents(rejected, findings), observe))
+        stats = write_corpus(documents, folder / "corpus", unique=config.duplicates != "keep")
     rows = sum(part.thing.facts["rows"] for part in finished)
     assert rows == merge.kept + merge.rejected.total(), "every row is kept or rejected"
     return Gathered(

@@ -84,3 +84,9 @@ def test_the_manifest_says_where_the_text_came_from(tmp_path: Path) -> None:
         "interpreter": "",
         "validation": {"passed": True},
     }
+
+
+def test_repetitions_stay_where_they_are_to_stay(tmp_path: Path) -> None:
+    given = [Document(f"d{number}", f"d{number}", "f", "the same words") for number in range(3)]
+    assert write_corpus(given, tmp_path / "all", unique=False).rows == 3
+    assert write_corpus(given, tmp_path / "one").duplicates == 2
