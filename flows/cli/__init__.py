@@ -59,6 +59,7 @@ INTERRUPTED: Final = 130
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs one command and exits: 0 done, 1 failed, 2 bad input, 3 refused, 4 awaiting review, 5 lease held, 130 interrupted."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
+    os.environ["DO_NOT_TRACK"] = "1"  # what Prefect, the hub's library and others heed
     code = _run(arguments)
     sys.stdout.flush()
     sys.exit(code)
