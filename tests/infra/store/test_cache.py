@@ -79,12 +79,30 @@ def test_what_was_fetched_is_found_by_its_version_and_by_its_content(cache: Cach
     assert cache.find("other", "d/1/shard", version="v") is None
 
 
-def test_many_threads_and_processes_that_want_one_file_fetch_it_once(cache: Cache) -> None:
+def test_many_threads_that_want_one_file_fetch_it_once(cache: Cache) -> None:
     remote = Remote()
     with ThreadPoolExecutor(16) as pool:
         paths = set(pool.map(lambda _: remote.into(cache, "d/1/shard"), range(64)))
     assert len(paths) == 1
     assert remote.asked == 1
+
+
+def test_many_processes_that_want_one_file_fetch_it_once(cache: Cache, tmp_path: Path) -> None:
+    want = """
+import sys, time
+from pathlib import Path
+from infra.store.cache import Cache
+def download(path):
+    with open(sys.argv[2], "a") as asked:
+        asked.write("x")
+    time.sleep(0.5)
+    path.write_bytes(b"tokens")
+print(Cache(Path(sys.argv[1]), 10**9).fetch("bucket", "d/1/shard", "v", 6, "", download).read_text())
+"""
+    command = [sys.executable, "-c", want, str(cache.folder), str(tmp_path / "asked")]
+    wanting = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(4)]
+    assert [each.communicate()[0] for each in wanting] == ["tokens\n"] * 4
+    assert (tmp_path / "asked").read_text() == "x"
 
 
 def test_a_download_that_breaks_off_leaves_nothing_and_is_tried_by_the_next(cache: Cache) -> None:
