@@ -9,9 +9,12 @@ import pytest
 
 from infra.anchors import Head, HomeAnchor
 from infra.ledger import Entry, Finding, Ledger, LedgerError
+from infra.store import open_store
 from infra.store.errors import DamagedError, StoreError
 from infra.store.faulty import Died, Fault, FaultyStore
 from infra.store.folder import FolderStore
+from infra.store.protocol import Store
+from tests.s3_server import S3Server
 
 
 def add(ledger: Ledger, number: int) -> Entry:
@@ -24,7 +27,7 @@ def add(ledger: Ledger, number: int) -> Entry:
     )
 
 
-def anchored(store: FolderStore, tmp_path: Path) -> Ledger:
+def anchored(store: Store, tmp_path: Path) -> Ledger:
     return Ledger(store, (HomeAnchor(tmp_path / "home", store.url),))
 
 
@@ -196,13 +199,24 @@ def test_a_writer_whose_number_was_taken_takes_the_next(store: FolderStore, monk
 
 
 def _append_many(url: str, home: str, writer: int) -> None:
-    store = FolderStore(Path(url))
+    store = open_store(url)
     ledger = Ledger(store, (HomeAnchor(Path(home), store.url),))
     for number in range(10):
         add(ledger, writer * 100 + number)
 
 
-def test_two_processes_that_append_at_once_give_one_chain(store: FolderStore, tmp_path: Path) -> None:
+@pytest.fixture(params=["folder", "bucket"])
+def any_store(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
+    if request.param == "folder":
+        return open_store(str(tmp_path / "store"))
+    server: S3Server = request.getfixturevalue("ceph")
+    server.use(monkeypatch)
+    monkeypatch.setenv("SLIPWAY_CACHE", str(tmp_path / "cache"))
+    return open_store(f"s3://{server.bucket}/{tmp_path.name}")
+
+
+def test_two_processes_that_append_at_once_give_one_chain(any_store: Store, tmp_path: Path) -> None:
+    store = any_store
     context = multiprocessing.get_context("spawn")
     writers = [context.Process(target=_append_many, args=(store.url, str(tmp_path / "home"), writer)) for writer in (1, 2)]
     for writer in writers:
