@@ -194,7 +194,7 @@ def prepare_data(data: DataConfig, tokenizer: TokenizerConfig, corpus: Walked, b
         tokenizer=None if base else tokenizer,
         validation_share=data.validation_share,
         test_share=data.test_share,
-        weights={source.source_name: source.weight for source in data.sources} if len(data.sources) > 1 else {},
+        weights={source.source_name: source.weight for source in data.sources if source.weight and len(data.sources) > 1},
         mix=data.mix,
         name=data.name,
     )

@@ -7,9 +7,9 @@ from infra.store.errors import DamagedError
 from infra.store.manifest import Thing
 from llm.data.batch_documents import Piece, batch_rows
 from llm.data.batches import BatchOrder
-from llm.data.corpus import read_names, read_rows
+from llm.data.corpus import read_rows
 from llm.data.documents import Document
-from llm.data.tokens import TokenStream, split_documents
+from llm.data.tokens import TokenStream
 from llm.text.files import TOKENIZER_FILES
 from llm.text.special import document as document_ids
 from llm.text.tokenizer import Tokenizer
@@ -69,10 +69,12 @@ def _documents(shelf: Shelf, tokens: Thing, wanted: set[int], count: int) -> tup
         return {}, ["the documents have no names: the record that says how the corpus was split is gone"]
     shares = record.identity["settings"]
     try:
-        splitting = split_documents(
-            read_names(corpus), validation_share=shares["validation_share"], test_share=shares["test_share"]
-        )
-        places = [place for place, split in enumerate(splitting.splits) if split == "train"]
+        places = training_rows(
+            corpus,
+            tokens.facts.get("mixture") or {},
+            validation_share=shares["validation_share"],
+            test_share=shares["test_share"],
+        ).tolist()
         if len(places) != count:
             return {}, [f"the documents have no names: the corpus gives {len(places)} training documents, the shards hold {count}"]
         found = read_rows(corpus, [places[number] for number in wanted])

@@ -25,7 +25,7 @@ def of_texts(shelf: Shelf, record: Record, step: int, steps: int) -> Batch:
 
 
 def of_chats(shelf: Shelf, record: Record, step: int, steps: int) -> Batch:
-    from llm.training.instruct import AMONG, fitting, longest  # torch, two seconds, which only these steps need
+    from llm.training.instruct import among, fitting, longest  # torch, two seconds, which only these steps need
 
     base = needed(shelf, record, "base")
     chats = ChatFormat.of(Tokenizer.load(base.folder()).with_control_tokens(MARKERS))
@@ -39,7 +39,9 @@ def of_chats(shelf: Shelf, record: Record, step: int, steps: int) -> Batch:
         facts = {"epoch": epoch, "learnt": sum(rendered.mask)}
         return BatchRow(rendered.ids, (_whole(chat.id, number, text, len(rendered)),), facts)
 
-    return _of_examples(record, step, steps, [len(each) - 1 for each in fit.rows], row, among=AMONG)
+    return _of_examples(
+        record, step, steps, [len(each) - 1 for each in fit.rows], row, among=among(packed=bool(training_of(record).get("pack")))
+    )
 
 
 def _of_examples(

@@ -181,6 +181,7 @@ class ClassifyConfig:
             *self.data.expectations.problems(f"{where}data.expectations."),
             *out_of_bounds(self.evaluation, f"{where}evaluation."),
             *self.training.problems(f"{where}training."),
+            *([f"{where}training.pack is set, and texts that are classified are never packed"] if self.training.pack else []),
         ]
 
 

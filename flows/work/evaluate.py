@@ -15,7 +15,8 @@ from flows.work.gates import Gate, champion_gate, ngram_gate
 from infra.plots import loss_curve
 from infra.store.errors import NotFoundError
 from infra.store.manifest import Thing, publish
-from llm.data.tokens import Split, TokenStream
+from llm.data.splitting import Split
+from llm.data.tokens import TokenStream
 from llm.evaluation.bits_per_byte import Scores, bits_per_byte, paired_difference, score_documents
 from llm.evaluation.compression import xz, xz_after
 from llm.evaluation.golden import golden_completions

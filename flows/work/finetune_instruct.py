@@ -10,7 +10,7 @@ from llm.events import Noted
 from llm.models.assistant import from_base
 from llm.training.checkpoints import restore_model
 from llm.training.config import FinetuneConfig
-from llm.training.instruct import fitting, longest
+from llm.training.instruct import fitting, longest, padding
 
 
 def work(job: Job, config: FinetuneConfig) -> Outcome:
@@ -19,6 +19,10 @@ def work(job: Job, config: FinetuneConfig) -> Outcome:
     training = fitting(job.inputs["examples"], "train", assistant.chats, length)
     if training.left_out:
         job.observe(Noted(f"{training.left_out:,} chats are longer than {length} tokens: left out, not cut"))
+
+    if config.pack:
+        spared = padding([len(row) for row in training.rows], config, length)
+        job.observe(Noted(f"several chats a row: {spared.packed:.0%} padding, where one a row has {spared.alone:.0%}"))
 
     def write(checkpoint: Thing, folder: Path) -> None:
         restore_model(checkpoint, assistant.model)

@@ -13,7 +13,7 @@ from infra.store.errors import InputError
 from infra.store.manifest import Thing
 from llm.data.documents import Document
 from llm.data.kinds.classification import Labelled, normalised
-from llm.data.tokens import SPLITS, Split, split_documents
+from llm.data.splitting import SPLITS, Split, split_documents
 
 FILE: Final = "examples.parquet"
 _SCHEMA: Final = pa.schema([pa.field(name, pa.string(), nullable=False) for name in ("id", "text", "label", "split")])

@@ -38,8 +38,8 @@ class SourceConfig:
     """Where it is, in the grammar of `data.path`."""
     name: str = ""
     """What its documents are called by; left empty, it is made from the path."""
-    weight: Annotated[float, Bounds(gt=0)] = 1.0
-    """Its share of the training tokens, in proportion to the weights of the others."""
+    weight: Annotated[float, Bounds(ge=0)] = 0.0
+    """Its share of the training tokens, in proportion to the weights of the others. Without any weight, all is taken as it comes."""
     text_column: str = ""
     """The column of the text. Left empty, it is found, and said."""
 
@@ -107,6 +107,8 @@ class DataConfig:
         found = [f"{where}sources: {name!r} is the name of two sources: give each a name of its own" for name in twice]
         for number, source in enumerate(self.sources):
             found += out_of_bounds(source, f"{where}sources.{number}.")
+        if any(source.weight for source in self.sources) and not all(source.weight for source in self.sources):
+            found.append(f"{where}sources: some have a weight and some have none: give one to each, or to none")
         if self.sources and self.text_column:
             found.append(f"{where}text_column is said, but {where}sources take its place: name the column of each source")
         if self.curated and self.cleaning != CleaningConfig():

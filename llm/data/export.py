@@ -12,9 +12,9 @@ import pyarrow.parquet as pq
 from infra.store.errors import InputError
 from infra.store.manifest import Thing
 from llm.data import classification, instructions, preferences
-from llm.data.splitting import SPLITS
+from llm.data.splitting import SPLITS, Split
 from llm.data.token_parts import corpus_files
-from llm.data.tokens import Split, TokenStream
+from llm.data.tokens import TokenStream
 
 Format = Literal["parquet", "arrow"]
 TOKENIZER: Final = "tokenizer"

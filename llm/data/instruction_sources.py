@@ -16,8 +16,8 @@ from llm.data.labelled import stdlib_documents
 from llm.data.reading.found import Found
 from llm.data.reading.inspect import inspect
 from llm.data.rows import Rejected, Row
+from llm.data.splitting import split_documents
 from llm.data.stdlib_questions import FORMS, Question, ask_about
-from llm.data.tokens import split_documents
 
 SECTION: Final = "instruct.data"
 ON_INVALID: Final = f"{SECTION}.on_invalid"

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from infra.store.manifest import Thing
-from llm.data.tokens import SPLITS, Split, split_documents
+from llm.data.splitting import SPLITS, Split, split_documents
 from llm.text.chat import Message
 
 FILE: Final = "instructions.parquet"

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from infra.store.manifest import Thing
 from llm.data.instructions import MESSAGES, digest, split_by_asked
-from llm.data.tokens import SPLITS, Split
+from llm.data.splitting import SPLITS, Split
 from llm.text.chat import Message
 
 FILE: Final = "preferences.parquet"

@@ -8,7 +8,7 @@ from typing import Final
 
 from llm.data.documents import Document
 from llm.data.instructions import Instruction, ask, digest
-from llm.data.tokens import Split
+from llm.data.splitting import Split
 
 _LONGEST: Final = 320  # bytes of an answer: a sentence or three
 _FEWEST_WORDS: Final = 8  # fewer hardly answer a question

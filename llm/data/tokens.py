@@ -11,22 +11,9 @@ from numpy.typing import NDArray
 
 from infra.store.manifest import Thing
 from llm.data.encoding import BATCH_BYTES, Encoded, encode_documents, token_dtype
-from llm.data.splitting import SPLITS, Named, Split, Splitting, split_documents
+from llm.data.splitting import SPLITS, Named, Split
 from llm.text.tokenizer import Tokenizer
 
-__all__ = [
-    "SHARD_TOKENS",
-    "SPLITS",
-    "Document",
-    "ShardWriters",
-    "Split",
-    "SplitCounts",
-    "Splitting",
-    "TokenStream",
-    "split_documents",
-    "token_dtype",
-    "write_tokens",
-]
 SHARD_TOKENS: Final = 100_000_000
 
 

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from infra.store.manifest import Thing
 from llm.data.classification import read_examples
 from llm.data.examples import padded
-from llm.data.tokens import Split
+from llm.data.splitting import Split
 from llm.models.classifier import Classifier, encode_all
 from llm.models.hub import load_model
 from llm.text.tokenizer import Tokenizer

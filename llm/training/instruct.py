@@ -14,7 +14,7 @@ from infra.store.manifest import Thing
 from llm.data.examples import ExampleOrder
 from llm.data.instructions import Instruction, read_instructions
 from llm.data.packing import pack
-from llm.data.tokens import Split
+from llm.data.splitting import Split
 from llm.events import Sampled
 from llm.models.assistant import from_base
 from llm.serving.sampling import generate
@@ -100,7 +100,7 @@ def padding(lengths: Sequence[int], config: FinetuneConfig, length: int) -> Padd
     places = np.array([each - 1 for each in lengths], dtype=np.int64)
     used, wide = dict.fromkeys((False, True), 0), dict.fromkeys((False, True), 0)
     for packed in (False, True):
-        order = ExampleOrder(places, config.batch_size, config.seed, among(packed))
+        order = ExampleOrder(places, config.batch_size, config.seed, among(packed=packed))
         for step in range(max(1, len(places) // config.batch_size)):
             chosen = places[order.starts(step)].tolist()
             rows = pack(chosen, length) if packed else [[number] for number in range(len(chosen))]
@@ -109,7 +109,7 @@ def padding(lengths: Sequence[int], config: FinetuneConfig, length: int) -> Padd
     return Padding(*(1 - used[packed] / wide[packed] for packed in (False, True)))
 
 
-def among(packed: bool) -> int:
+def among(*, packed: bool) -> int:
     """Steps whose chats are dealt out among them by length: not where chats share rows, which long and short ones fill."""
     return 1 if packed else AMONG
 
@@ -183,7 +183,7 @@ def prepare(base: Thing, examples: Thing, config: FinetuneConfig) -> Task:
         looks=[as_batch(rows[start : start + 16]) for start in range(0, len(rows), 16)],
         measure="bits_per_byte",
         validate=validate,
-        among=among(config.pack),
+        among=among(packed=config.pack),
         sample=sample,
     )
 

@@ -19,7 +19,7 @@ from infra.store.protocol import Store
 from llm.data.classification import read_examples
 from llm.data.examples import padded
 from llm.data.instructions import ask, write_instructions
-from llm.data.tokens import Split
+from llm.data.splitting import Split
 from llm.events import Event, StepDone, ignore
 from llm.models.classifier import encode_all
 from llm.text.chat import Rendered

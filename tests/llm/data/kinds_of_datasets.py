@@ -8,10 +8,12 @@ from typing import Any
 from infra.store.manifest import Thing, publish
 from infra.store.protocol import Store
 from llm.data.classification import write_examples
+from llm.data.encoding import token_dtype
 from llm.data.instructions import ask, write_instructions
 from llm.data.kinds.classification import Labelled
 from llm.data.preferences import Preference, write_preferences
-from llm.data.tokens import SPLITS, Split, split_documents, token_dtype, write_tokens
+from llm.data.splitting import SPLITS, Split, split_documents
+from llm.data.tokens import write_tokens
 from llm.text.tokenizer import Tokenizer
 from tests.llm.data.token_corpus import texts, write_corpus
 

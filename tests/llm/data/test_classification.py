@@ -20,7 +20,7 @@ from llm.data.documents import Document
 from llm.data.gathering.gather import gather as gather_corpus
 from llm.data.kinds.classification import Labelled, normalised
 from llm.data.labelled import gather, judge, stdlib_documents
-from llm.data.tokens import Split, split_documents
+from llm.data.splitting import Split, split_documents
 
 
 def rows(n: int, label: str = "x") -> list[Labelled]:

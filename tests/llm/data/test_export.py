@@ -15,7 +15,8 @@ from llm.data.corpus import read_corpus
 from llm.data.export import Format, export_dataset
 from llm.data.instructions import read_instructions
 from llm.data.preferences import read_preferences
-from llm.data.tokens import SPLITS, TokenStream
+from llm.data.splitting import SPLITS
+from llm.data.tokens import TokenStream
 from tests.llm.data.kinds_of_datasets import MAKE
 from tests.llm.data.token_corpus import texts
 

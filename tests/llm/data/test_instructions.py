@@ -17,8 +17,8 @@ from llm.data.kinds.gather import Read, sorted_out
 from llm.data.kinds.instruction import INSTRUCTION
 from llm.data.labelled import stdlib_documents
 from llm.data.rows import Row
+from llm.data.splitting import split_documents
 from llm.data.stdlib_questions import ask_about, first_sentences, questions
-from llm.data.tokens import split_documents
 
 CORPUS = DataConfig()
 

@@ -10,7 +10,9 @@ import pytest
 from infra.store.errors import DamagedError, InputError
 from infra.store.folder import FolderStore
 from infra.store.manifest import Thing, publish
-from llm.data.tokens import SPLITS, Split, TokenStream, split_documents, token_dtype, write_tokens
+from llm.data.encoding import token_dtype
+from llm.data.splitting import SPLITS, Split, split_documents
+from llm.data.tokens import TokenStream, write_tokens
 from llm.text.tokenizer import Tokenizer
 
 

@@ -8,7 +8,8 @@ import torch
 
 from infra.store.folder import FolderStore
 from infra.store.manifest import publish
-from llm.data.tokens import TokenStream, token_dtype, write_tokens
+from llm.data.encoding import token_dtype
+from llm.data.tokens import TokenStream, write_tokens
 from llm.models.classifier import encode
 from llm.models.config import LlamaConfig
 from llm.models.llama import Llama

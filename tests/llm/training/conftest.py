@@ -12,8 +12,10 @@ from infra.store.folder import FolderStore
 from infra.store.manifest import publish
 from infra.store.protocol import Store
 from llm.data.classification import write_examples
+from llm.data.encoding import token_dtype
 from llm.data.kinds.classification import Labelled
-from llm.data.tokens import split_documents, token_dtype, write_tokens
+from llm.data.splitting import split_documents
+from llm.data.tokens import write_tokens
 from llm.models.build import new_model
 from llm.models.hub import save_model
 from llm.models.presets import preset

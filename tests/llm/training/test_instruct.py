@@ -13,7 +13,7 @@ from infra.store.errors import InputError
 from infra.store.folder import FolderStore
 from infra.store.manifest import load, publish
 from llm.data.instructions import Instruction, ask, write_instructions
-from llm.data.tokens import Split
+from llm.data.splitting import Split
 from llm.events import Event, Resumed, Sampled, StepDone, Validated, ignore
 from llm.models.assistant import from_base
 from llm.models.build import new_model
