@@ -5,7 +5,7 @@ from flows.lineage.shelf import Shelf
 from flows.pipeline.records import Record
 from infra.store.errors import DamagedError
 from infra.store.manifest import Thing
-from llm.data.batch_documents import Piece, batch_rows
+from llm.data.batch_documents import Piece, batch_rows, training_rows
 from llm.data.batches import BatchOrder
 from llm.data.corpus import read_rows
 from llm.data.documents import Document

@@ -39,9 +39,8 @@ def of_chats(shelf: Shelf, record: Record, step: int, steps: int) -> Batch:
         facts = {"epoch": epoch, "learnt": sum(rendered.mask)}
         return BatchRow(rendered.ids, (_whole(chat.id, number, text, len(rendered)),), facts)
 
-    return _of_examples(
-        record, step, steps, [len(each) - 1 for each in fit.rows], row, among=among(packed=bool(training_of(record).get("pack")))
-    )
+    lengths, packed = [len(each) - 1 for each in fit.rows], bool(training_of(record).get("pack"))
+    return _of_examples(record, step, steps, lengths, row, among=among(packed=packed))
 
 
 def _of_examples(

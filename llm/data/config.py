@@ -39,7 +39,7 @@ class SourceConfig:
     name: str = ""
     """What its documents are called by; left empty, it is made from the path."""
     weight: Annotated[float, Bounds(ge=0)] = 0.0
-    """Its share of the training tokens, in proportion to the weights of the others. Without any weight, all is taken as it comes."""
+    """Its share of the training tokens, in proportion to the weights of the others. Without any, all is taken as it is."""
     text_column: str = ""
     """The column of the text. Left empty, it is found, and said."""
 

@@ -27,7 +27,7 @@ def test_rows_are_known_by_their_first_and_what_is_missing_is_named_before_anyth
     (slipway.folder / "base").mkdir()
     for words, said in (
         (["adapt", "base", "mail.csv"], "not a model folder: it has no config.json"),
-        (["adapt", "base", "nowhere.jsonl"], "nowhere.jsonl: cannot be read"),
+        (["adapt", "base", "nowhere.jsonl"], "nowhere.jsonl: no such file or folder"),
         (["adapt", "base", "mail.csv", "--to", "mars"], "classify.target is 'mars'"),
     ):
         done = slipway(*words)
