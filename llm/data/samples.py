@@ -11,6 +11,7 @@ from llm.data.instructions import read_instructions
 from llm.data.preferences import read_preferences
 from llm.data.splitting import SPLITS, Split
 from llm.data.tokens import TokenStream
+from llm.text.files import TOKENIZER_FILES
 from llm.text.tokenizer import Tokenizer
 
 T = TypeVar("T")
@@ -42,8 +43,7 @@ def even(total: int, count: int) -> list[int]:
 
 
 def _tokens(dataset: Thing, split: Split, count: int) -> list[Sample]:
-    stream, tokenizer = TokenStream(dataset, split), Tokenizer.load(dataset.path("tokenizer.json").parent)
-    dataset.path("tokenizer_config.json")
+    stream, tokenizer = TokenStream(dataset, split), Tokenizer.load(dataset.folder(*TOKENIZER_FILES))
     rows = ((number, stream.document(number).tolist()) for number in even(len(stream.document_starts()), count))
     return [{"document": number, "tokens": len(ids), "text": tokenizer.decode(ids)} for number, ids in rows]
 

@@ -186,7 +186,7 @@ def test_bad_rows_are_named_before_anything_starts(slipway: Slipway, text: Calla
     words = ["run", "finetune-classify", "--set=data.path=text.txt", *FAST, "--set=classify.data.path=bad.jsonl", "--json"]
     for content, named in {
         '{"text": "a", "label": "x"}\n{"text": 3, "label": "x"}\n': "bad.jsonl, line 2",
-        '{"text": "a", "class": "x"}\n': 'no column "label"',
+        '{"text": "a"}\n{"text": "b"}\n': "no column was found for the label",
         "": "it holds no rows",
     }.items():
         (slipway.folder / "bad.jsonl").write_text(content)
