@@ -17,7 +17,7 @@ from packaging.version import Version
 ROOT = Path(__file__).parent.parent
 ROOMS = ("flows", "llm", "infra", "dashboards")
 INSTALLERS = {"pip", "uv"}
-PEERS = {"litgpt", "lightning", "llama_cpp"}  # some tests ask them, in an environment of their own
+PEERS = {"litgpt", "lightning", "llama_cpp", "swift", "eventlet"}  # some tests ask them, in an environment of their own
 
 
 def project() -> dict[str, Any]:
@@ -38,10 +38,12 @@ def constraints() -> dict[NormalizedName, Requirement]:
 
 
 def imported(folder: Path) -> dict[str, str]:
-    """Each top-level name that the folder's code imports, wherever in a file, and one file that does."""
+    """Each top-level name that the folder's code imports, wherever in a file that runs, and one file that does."""
     found: dict[str, str] = {}
     for path in sorted(folder.rglob("*.py")):
-        for node in ast.walk(ast.parse(path.read_text())):
+        tree = ast.parse(path.read_text())
+        never = {id(node) for each in ast.walk(tree) if _for_types_alone(each) for node in ast.walk(each)}
+        for node in (node for node in ast.walk(tree) if id(node) not in never):
             if isinstance(node, ast.Import):
                 names = [alias.name for alias in node.names]
             elif isinstance(node, ast.ImportFrom) and not node.level and node.module:
@@ -50,6 +52,10 @@ def imported(folder: Path) -> dict[str, str]:
                 continue
             found |= {name.partition(".")[0]: path.relative_to(ROOT).as_posix() for name in names}
     return found
+
+
+def _for_types_alone(node: ast.AST) -> bool:
+    return isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
 
 
 def foreign(names: dict[str, str]) -> dict[str, str]:

@@ -85,7 +85,11 @@ def test_only_words_that_are_there_in_a_row_are_found(words: list[str]) -> None:
 
 def test_recall_by_injection(data_folder: Path) -> None:
     """What docs/cleaning.md says of it."""
-    rows = [row[:5] for path in sorted((data_folder / "mmlu" / "test").glob("*.csv")) for row in csv.reader(path.open(newline=""))]
+    rows = [
+        row[:5]
+        for path in sorted((data_folder / "mmlu" / "test").glob("*.csv"))
+        for row in csv.reader(path.read_text().splitlines(True))
+    ]
     with gzip.open(data_folder / "alpaca-eval" / "model_outputs" / "text_davinci_003.jsonl.gz", "rt") as lines:
         instructions = [json.loads(line)["instruction"] for line in lines]
     text = (data_folder / "tinyshakespeare" / "input.txt").read_text()
