@@ -23,6 +23,7 @@ def counted(gathered: Gathered, config: CleaningConfig) -> Counted:
         personal=config.pii != "ignore",
         replaced=config.pii == "replace",
         contamination=bool(config.evaluation_sets),
+        recall=gathered.recall,
         examples=(*_turned_away(gathered), *_found(gathered)),
     )
 

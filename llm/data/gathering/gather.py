@@ -11,17 +11,17 @@ from typing import Protocol, TypeVar
 from infra.store.manifest import MANIFEST, content_version, describe, load, publish
 from infra.store.protocol import Store
 from llm.data.cleaning.config import CleaningConfig
-from llm.data.cleaning.contamination import NgramIndex, question_texts
+from llm.data.cleaning.contamination import NgramIndex
 from llm.data.cleaning.language import main_language
 from llm.data.corpus import CorpusStats, write_corpus
 from llm.data.documents import Document
+from llm.data.evaluation_sets import EvaluationSets
 from llm.data.gathering.columns import first_column, likely_column
 from llm.data.gathering.merge import Finished, Merge
 from llm.data.gathering.part import INDEX, Place, make_part
 from llm.data.gathering.plan import PART_BYTES, Part, Source, cut
 from llm.data.gathering.tables import FINDINGS, REJECTED, Table, total
-from llm.data.reading.inspect import inspect
-from llm.data.reading.rows import read, read_file
+from llm.data.reading.rows import read_file
 from llm.data.rows import Row
 from llm.events import Noted, Observer, Progress, ignore
 
@@ -29,6 +29,7 @@ I = TypeVar("I")  # noqa: E741  # an item
 R = TypeVar("R")
 _SAMPLED, _SAMPLED_FILES = 300, 50  # the language of a corpus is told by three hundred documents, of fifty files of each source
 _TOLD_EVERY = 1000
+_TRIED = 200
 
 
 class RunTasks(Protocol):
@@ -59,7 +60,8 @@ class Gathered:
     """What became of every row: `rows == kept + sum(rejected.values())`.
 
     rejected: rows by reason. found, found_rows: what was found in documents that are kept, and in how many of them, by kind.
-    stats: of the passages that were written. sources: by name. corpus: a folder of shards. rejected_file, findings_file: Parquet.
+    recall: of questions of the evaluation sets, put into kept documents as a test, those that are found again. stats: of the
+    passages that were written. sources: by name. corpus: a folder of shards. rejected_file, findings_file: Parquet.
     """
 
     rows: int
@@ -70,6 +72,7 @@ class Gathered:
     stats: CorpusStats
     sources: Mapping[str, SourceCounts]
     main_language: str
+    recall: float | None
     corpus: Path
     rejected_file: Path
     findings_file: Path
@@ -106,7 +109,8 @@ def gather(
     language = main_language(_sampled(sources)) if _asks_for_language(config) else ""
     if language:
         observe(Noted(f"the documents are in one language, {language}"))
-    index = _publish_index(config, evaluation_texts, store, prefix, scratch)
+    tested_on = EvaluationSets.of(config, evaluation_texts)
+    index = _publish_index(tested_on.index, store, prefix, scratch) if tested_on else ""
     parts = [
         Part(source.name, some, source.text_column, config, language, index)
         for source in sources
@@ -117,8 +121,9 @@ def gather(
     _note_columns(finished, observe)
     merge = Merge(finished, config, folder, max_document_bytes)
     rejected_file, findings_file = folder / "rejected.parquet", folder / "findings.parquet"
+    tried: list[str] = []
     with Table(rejected_file, REJECTED) as rejected, Table(findings_file, FINDINGS) as findings:
-        documents = watch(_told(merge.documents(rejected, findings), observe))
+        documents = watch(_kept_aside(_told(merge.documents(rejected, findings), observe), tried))
         stats = write_corpus(documents, folder / "corpus", unique=config.duplicates != "keep")
     rows = sum(part.thing.facts["rows"] for part in finished)
     assert rows == merge.kept + merge.rejected.total(), "every row is kept or rejected"
@@ -131,6 +136,7 @@ def gather(
         stats=stats,
         sources={source.name: _counts(source.name, finished, merge) for source in sources},
         main_language=language,
+        recall=tested_on.recall(tried) if tested_on else None,
         corpus=folder / "corpus",
         rejected_file=rejected_file,
         findings_file=findings_file,
@@ -176,23 +182,22 @@ def _sampled(sources: Sequence[Source]) -> Iterator[str]:
         yield from islice((text for text in texts if isinstance(text, str) and text.strip()), max(1, _SAMPLED // len(chosen)))
 
 
-def _publish_index(config: CleaningConfig, texts: Mapping[str, Iterable[str]], store: Store, prefix: str, scratch: Path) -> str:
-    """Puts the n-grams of the evaluation sets where every worker finds them: the name of their folder, empty without any."""
-    sets = {path: _questions(path) for path in config.evaluation_sets} | dict(texts)
-    if not sets:
-        return ""
+def _publish_index(index: NgramIndex, store: Store, prefix: str, scratch: Path) -> str:
+    """Puts the n-grams of the evaluation sets where every worker finds them: the name of their folder."""
     folder = scratch / "index"
     folder.mkdir(exist_ok=True)
-    NgramIndex.build(sets, words=config.contamination_words).save(folder / INDEX)
+    index.save(folder / INDEX)
     name = f"{prefix}/index-{content_version(describe(folder))}"
-    publish(store, name, folder, {"sets": list(sets)})
+    publish(store, name, folder, {"kind": "index"})
     return name
 
 
-def _questions(path: str) -> Iterator[str]:
-    for item in read(inspect(path)):
-        if isinstance(item, Row):
-            yield from question_texts(item.fields)
+def _kept_aside(documents: Iterable[Document], held: list[str]) -> Iterator[Document]:
+    """The same documents; the first of them are held, to try on them what would be found."""
+    for document in documents:
+        if len(held) < _TRIED:
+            held.append(document.text)
+        yield document
 
 
 def _make(parts: Sequence[Part], place: Place, run: RunTasks | None, observe: Observer) -> list[str]:

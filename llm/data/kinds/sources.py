@@ -9,7 +9,7 @@ from typing import Final, Generic
 from infra.store.errors import InputError
 from llm.data.cleaning.config import CleaningConfig
 from llm.data.cleaning.pipeline import Cleaner
-from llm.data.kinds.contamination import EvaluationSets
+from llm.data.evaluation_sets import EvaluationSets
 from llm.data.kinds.gather import gather, suited
 from llm.data.kinds.kind import Kind, X
 from llm.data.kinds.reader import Reader

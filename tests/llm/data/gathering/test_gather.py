@@ -13,6 +13,7 @@ from infra.store.folder import FolderStore
 from llm.data.cleaning.config import CleaningConfig
 from llm.data.config import CURATED, PYTHON_STDLIB
 from llm.data.documents import Document
+from llm.data.gathering.counts import counted
 from llm.data.gathering.gather import gather, remove_parts
 from llm.data.gathering.plan import Source
 from llm.data.reading.inspect import inspect
@@ -133,7 +134,8 @@ def test_documents_that_hold_a_question_of_a_test_are_left_out(source: Path, sto
     (source / "leak.jsonl").write_text(json.dumps({"id": "leak", "text": f"{sentences(2, 9)} {question} {sentences(2, 8)}"}) + "\n")
     config = CleaningConfig(evaluation_sets=(str(tmp_path / "questions.jsonl"),))
     result = gathered(source, store, tmp_path / "job", config)
-    assert result.rejected["contamination"] == 1
+    assert (result.rejected["contamination"], result.recall) == (1, 1.0)
+    assert counted(result, config).numbers()["contamination_recall"] == 1.0
     assert [row["id"] for row in rows(result.rejected_file) if row["reason"] == "contamination"] == ["leak"]
     given = gathered(source, FolderStore(tmp_path / "b"), tmp_path / "given", evaluation_texts={"mine": [question]})
     assert given.rejected["contamination"] == 1

@@ -1,7 +1,8 @@
-"""Examples that hold what a model will be tested on: the evaluation sets' questions, and how many of them would be found."""
+"""What a model will be tested on: the questions that data may not hold, and how many of them would be found in it."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Final
 
 from llm.data.cleaning.config import CleaningConfig
@@ -23,11 +24,12 @@ class EvaluationSets:
     questions: tuple[str, ...]
 
     @classmethod
-    def of(cls, cleaning: CleaningConfig) -> "EvaluationSets | None":
-        """Those that a configuration names; None where it names none. Raises InputError for one that cannot be read."""
-        if not cleaning.evaluation_sets:
-            return None
+    def of(cls, cleaning: CleaningConfig, texts: Mapping[str, Iterable[str]] = MappingProxyType({})) -> "EvaluationSets | None":
+        """Those that a configuration names, and further texts by name; None without any. Raises InputError for one unread."""
         sets = {path: list(_questions(path)) for path in cleaning.evaluation_sets}
+        sets |= {name: list(each) for name, each in texts.items()}
+        if not sets:
+            return None
         vocabulary, words = Vocabulary(), cleaning.contamination_words
         splits = {text: Split(text, vocabulary) for texts in sets.values() for text in texts}
         telling = [text for text, split in splits.items() if len(split.keys) >= words or not is_trivial(split)]
