@@ -26,7 +26,7 @@ import tokenizers
 from benchmarks.paired import in_turn, ratio
 from flows.pipeline.stage import Job
 from flows.recipes.sections import TokenizerConfig
-from flows.stages import Splits
+from flows.stage_settings import Splits
 from flows.work import prepare_data
 from infra.settings import Settings
 from infra.store.folder import FolderStore

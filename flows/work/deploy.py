@@ -3,7 +3,7 @@
 from flows.deployment import release_of
 from flows.pipeline.session import current
 from flows.pipeline.stage import Job, Outcome
-from flows.stages import Deploying
+from flows.stage_settings import Deploying
 from infra.registry import Registry
 from infra.targets.local import Target
 from infra.targets.rollout import Limits

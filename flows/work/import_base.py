@@ -9,7 +9,7 @@ import torch
 
 from flows.origins import SMALL, legal_files
 from flows.pipeline.stage import Job, Outcome
-from flows.stages import BaseFolder
+from flows.stage_settings import BaseFolder
 from flows.work.package import publish_package
 from infra.store.errors import InputError
 from infra.store.manifest import known_sha256

@@ -1,7 +1,7 @@
 """The work of `prepare-classification`: labelled texts, repetitions out, judged by Great Expectations, split, published."""
 
 from flows.pipeline.stage import Job, Outcome
-from flows.stages import Labelling
+from flows.stage_settings import Labelling
 from flows.work.judged_rows import facts_of, judge_rows
 from infra.store.manifest import content_version, describe, publish
 from llm.data.classification import write_examples

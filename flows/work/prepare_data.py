@@ -13,7 +13,7 @@ from typing import Final
 import tokenizers
 
 from flows.pipeline.stage import Job, Outcome
-from flows.stages import Splits
+from flows.stage_settings import Splits
 from infra.store.manifest import Thing, content_version, describe, load, publish
 from infra.tasks import run_tasks
 from llm.data import token_parts

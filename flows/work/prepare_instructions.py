@@ -1,7 +1,7 @@
 """The work of `prepare-instructions`: questions with answers, repetitions out, judged by Great Expectations, split, published."""
 
 from flows.pipeline.stage import Job, Outcome
-from flows.stages import Asking
+from flows.stage_settings import Asking
 from flows.work.judged_rows import facts_of, judge_rows
 from infra.store.manifest import content_version, describe, publish
 from llm.data.config import PYTHON_STDLIB

@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 from flows.pipeline.stage import Job, Outcome
-from flows.stages import RegisteringImport
+from flows.stage_settings import RegisteringImport
 from flows.work.card import import_card
 from infra.registry import Registry
 from infra.store.manifest import Thing

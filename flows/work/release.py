@@ -3,7 +3,7 @@
 from flows.decision import POLICY, Case, Decision, Desk, is_person
 from flows.door import awaited
 from flows.pipeline.stage import Job, Outcome
-from flows.stages import Releasing
+from flows.stage_settings import Releasing
 from infra.ledger import Entry
 from infra.store.errors import AwaitingReviewError, RefusedError
 

@@ -2,7 +2,7 @@
 
 from flows.decision import Action, Desk, decide
 from flows.pipeline.stage import Job, Outcome
-from flows.stages import Reviewing
+from flows.stage_settings import Reviewing
 
 
 def work(job: Job, config: Reviewing) -> Outcome:

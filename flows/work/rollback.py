@@ -2,7 +2,7 @@
 
 from flows.pipeline.session import current
 from flows.pipeline.stage import Job, Outcome
-from flows.stages import RollingBack
+from flows.stage_settings import RollingBack
 from infra.targets.local import Target
 from llm.events import Noted
 

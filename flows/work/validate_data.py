@@ -5,7 +5,7 @@ from functools import partial
 
 from flows.pipeline.stage import Job, Outcome
 from flows.reporting import FINDINGS, REJECTED, Gathered, report_on
-from flows.stages import Gathering
+from flows.stage_settings import Gathering
 from flows.work.verdict import show_verdict
 from infra.store.errors import InputError
 from infra.store.manifest import publish

@@ -12,7 +12,7 @@ import pytest
 
 from flows.pipeline.stage import Job, Outcome
 from flows.recipes.sections import TokenizerConfig
-from flows.stages import Splits
+from flows.stage_settings import Splits
 from flows.work import prepare_data
 from infra.settings import Settings
 from infra.store.errors import StoreError
