@@ -43,6 +43,10 @@ class DataExpectations:
     """Rows in no encoding that is known."""
     max_malformed_share: _Share = 0.05
     """Rows that are not well formed: no JSON, no object, columns missing or too many."""
+    max_control_share: _Share = 0.001
+    """Characters that are controls, other than tab, line feed, carriage return and form feed."""
+    max_replacement_share: _Share = 0.001
+    """Characters that are U+FFFD: the scars of a decoding that went wrong."""
     max_special_token_share: _Share = 0.01
     """Rows that spell a control token of a model."""
     max_pii_share: _Share = 0.2
@@ -117,10 +121,6 @@ class Expectations(DataExpectations):
     """Length of the longest document, in UTF-8 bytes; what exceeds it is hardly one document."""
     max_duplicate_share: _Share = 0.5
     """Documents that repeat an earlier one exactly. They are left out of the corpus."""
-    max_control_share: _Share = 0.001
-    """Characters that are controls, other than tab, line feed, carriage return and form feed."""
-    max_replacement_share: _Share = 0.001
-    """Characters that are U+FFFD: the scars of a decoding that went wrong."""
     min_letter_share: _Share = 0.4
     """Characters that are letters, of any script."""
     min_lettered_share: _Share = 0.5
