@@ -35,7 +35,7 @@ def work(job: Job, settings: Gathering) -> Outcome:
         watch=profiler.watch,
     )
     if corpus_sources(data).whole.version != sources.whole.version:
-        raise InputError("changed while it was read", where=_place(sources.path), mend="Start again when nobody writes to it.")
+        raise InputError("changed while it was read", where=sources.place, mend="Start again when nobody writes to it.")
     counts = counted(gathered, rules)
     profile = profiler.result(counts)
     validation = job.scratch / "validation"
@@ -43,7 +43,7 @@ def work(job: Job, settings: Gathering) -> Outcome:
     gathered.rejected_file.rename(validation / REJECTED)
     gathered.findings_file.rename(validation / FINDINGS)
     rejected = rejected_rows(validation / REJECTED)
-    judged = Gathered("corpus", name, _place(sources.path), sources.whole, profile, counts, rejected)
+    judged = Gathered("corpus", name, sources.place, sources.whole, profile, counts, rejected)
     report, _ = report_on(judged, settings.expectations, validation, job.store)
     told = publish(job.store, f"runs/{job.run}/artifacts/validation", validation, {"kind": "validation", "passed": report.passed})
     job.observe(Noted(f"report: {told.uri}/report.html"))
@@ -72,7 +72,3 @@ def work(job: Job, settings: Gathering) -> Outcome:
         "source_path": sources.path,
     }
     return Outcome({"corpus": corpus, "validation": told}, result)
-
-
-def _place(path: object) -> str:
-    return path if isinstance(path, str) else ", ".join(str(each) for each in path.values()) if isinstance(path, dict) else ""

@@ -21,6 +21,11 @@ class CorpusSources:
     whole: Found
     path: str | Mapping[str, str]
 
+    @property
+    def place(self) -> str:
+        """Where it was read, in words."""
+        return self.path if isinstance(self.path, str) else ", ".join(self.path.values())
+
 
 def corpus_sources(data: DataConfig) -> CorpusSources:
     """Looks at every source once. Raises InputError for the first that cannot be read."""
