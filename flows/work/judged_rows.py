@@ -4,9 +4,8 @@ from typing import Any
 
 from flows.pipeline.stage import Job
 from flows.reporting import Gathered as Subject
-from flows.reporting import report_on
-from flows.work.verdict import show_verdict
-from infra.store.manifest import Thing, publish
+from flows.work.verdict import put_before_the_gate
+from infra.store.manifest import Thing
 from infra.validation import Report
 from llm.data.kinds.kind import X
 from llm.data.kinds.sources import Gathered
@@ -23,13 +22,9 @@ def judge_rows(job: Job, gathered: Gathered[X], data: Any, expectations: Any, *,
     write_rejected(rows.rejected, folder)
     write_findings(rows.findings, folder)
     subject = Subject(rows.kind, data.dataset_name, data.path, gathered.source, rows.profile, rows.counted(), rows.rejected)
-    report, _ = report_on(subject, expectations, folder, job.store)
-    told = publish(job.store, f"runs/{job.run}/artifacts/validation", folder, {"kind": "validation", "passed": report.passed})
     if rows.reasons:
         job.observe(Noted(f"left out: {rows.left_out()}"))
-    job.observe(Noted(f"report: {told.uri}/report.html"))
-    show_verdict(job, report, stage, f"{section}.expectations")
-    return report, told
+    return put_before_the_gate(job, subject, folder, expectations, stage=stage, section=section)
 
 
 def facts_of(gathered: Gathered[X], report: Report, told: Thing) -> dict[str, Any]:

@@ -4,11 +4,10 @@ import os
 from functools import partial
 
 from flows.pipeline.stage import Job, Outcome
-from flows.reporting import FINDINGS, REJECTED, Gathered, report_on
+from flows.reporting import FINDINGS, REJECTED, Gathered
 from flows.stage_settings import Gathering
-from flows.work.verdict import show_verdict
+from flows.work.verdict import put_before_the_gate
 from infra.store.errors import InputError
-from infra.store.manifest import publish
 from infra.tasks import run_tasks
 from llm.data.corpus import corpus_facts, publish_corpus
 from llm.data.corpus_sources import corpus_sources
@@ -44,10 +43,7 @@ def work(job: Job, settings: Gathering) -> Outcome:
     gathered.findings_file.rename(validation / FINDINGS)
     rejected = rejected_rows(validation / REJECTED)
     judged = Gathered("corpus", name, sources.place, sources.whole, profile, counts, rejected)
-    report, _ = report_on(judged, settings.expectations, validation, job.store)
-    told = publish(job.store, f"runs/{job.run}/artifacts/validation", validation, {"kind": "validation", "passed": report.passed})
-    job.observe(Noted(f"report: {told.uri}/report.html"))
-    show_verdict(job, report, "validate-data", "data.expectations")
+    report, told = put_before_the_gate(job, judged, validation, settings.expectations, stage="validate-data", section="data")
     job.still_ours()
     facts = {
         "rows_read": gathered.rows,

@@ -1,10 +1,29 @@
 """The verdict of Great Expectations on data: shown, and the end of the flow where it is no."""
 
+from pathlib import Path
+from typing import Any
+
 from flows.pipeline.artifacts import show_table
 from flows.pipeline.stage import Job
+from flows.reporting import Gathered, report_on
 from flows.verdict import HEAD, line, notes, refusal
+from infra.store.manifest import Thing, publish
 from infra.validation import Report
 from llm.events import Noted, Tabled
+
+
+def put_before_the_gate(
+    job: Job, gathered: Gathered, folder: Path, expectations: Any, *, stage: str, section: str
+) -> tuple[Report, Thing]:
+    """Judges what was gathered, and publishes the report with the run, beside the lists of rows in `folder`; a no too leaves one.
+
+    section: the recipe's keys under which the expectations stand. Raises RefusedError.
+    """
+    report, _ = report_on(gathered, expectations, folder, job.store)
+    told = publish(job.store, f"runs/{job.run}/artifacts/validation", folder, {"kind": "validation", "passed": report.passed})
+    job.observe(Noted(f"report: {told.uri}/report.html"))
+    show_verdict(job, report, stage, f"{section}.expectations")
+    return report, told
 
 
 def show_verdict(job: Job, report: Report, stage: str, section: str) -> None:
