@@ -51,11 +51,16 @@ def validate(
     settings: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting of the recipe.")
     ] = None,
+    against: Annotated[
+        list[str] | None,
+        typer.Option(metavar="PATH", help="An evaluation set: rows that hold one of its questions are left out. May be repeated."),
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Where report and lists of rows go; by default into the home.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> int:
     """Read and clean data as a flow would, count every row, and judge it. Exit 0: passed; 3: refused; 2: cannot be read."""
-    data, section = _section(kind, path, recipe, settings or [])
+    named = [f"{_RECIPES[kind][1]}.cleaning.evaluation_sets={json.dumps(against)}"] if against else []
+    data, section = _section(kind, path, recipe, [*named, *(settings or [])])
     home = Settings.load()
     from flows.judging import judge  # Great Expectations takes seconds, and a mistyped setting should not
     from flows.verdict import notes, refusal

@@ -131,6 +131,27 @@ def test_limits_and_waivers_are_the_recipes(tmp_path: Path, validate: Call) -> N
     assert code == 0
 
 
+@pytest.mark.parametrize("kind", ["corpus", "instruction"])
+def test_rows_that_hold_a_question_of_an_evaluation_set_are_left_out(tmp_path: Path, validate: Call, kind: str) -> None:
+    questions = [
+        f"Which of the {n} harbours named in the old pilot book of the northern coast has no lighthouse?" for n in range(9)
+    ]
+    tests = jsonl(tmp_path / "tests.jsonl", [{"question": question} for question in questions])
+    texts = prose()
+    texts[7] += f" {questions[3]}"
+    rows = [{"id": f"d{n}", "text": text} for n, text in enumerate(texts)]
+    if kind == "instruction":
+        rows = [{"id": row["id"], "instruction": f"Go on from {row['id']}.", "output": row["text"]} for row in rows]
+    code, out, err = validate(jsonl(tmp_path / "mine.jsonl", rows), "--kind", kind, "--against", tests, "--json")
+    document = json.loads(out)
+    left_out = {row["id"] for row in pq.read_table(document["rejected_file"]).to_pylist() if row["reason"] == "contamination"}
+    assert left_out == {"d7"}
+    recall = next(each for each in document["expectations"] if each["name"] == "min_contamination_recall")
+    assert (recall["observed"], recall["success"]) == (1.0, True), err
+    assert code == 3  # one of sixty is more than one in a hundred
+    assert failed(document) == {"max_contamination_share"}
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
