@@ -1,5 +1,6 @@
 """What was gathered, of any kind, put before the gate, and the report on it: for a flow and for `slipway data validate` alike."""
 
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -39,7 +40,7 @@ def report_on(gathered: Gathered, expectations: Any, folder: Path, store: Store 
     store: where the version before is looked for. Returns the verdict, and the whole report as JSON data.
     """
     profile, counted = gathered.profile.document(), gathered.counted
-    previous = last_profile(store, gathered.name, gathered.kind) if store else None
+    previous = last_profile(store, gathered.name, gathered.kind, other_than=profile) if store else None
     numbers = {**gathered.profile.numbers, **(drift(profile, previous["profile"]) if previous else {})}
     limits = {**DEFAULTS[gathered.kind], **asdict(expectations)}
     report = validate(numbers, gathered.profile.sample(), limits, kind=gathered.kind)
@@ -64,12 +65,16 @@ def report_on(gathered: Gathered, expectations: Any, folder: Path, store: Store 
     return report, document
 
 
-def last_profile(store: Store, name: str, kind: Kind) -> dict[str, Any] | None:
-    """`version` and `profile` of the newest dataset of this name and kind that has one; None where there is none."""
+def last_profile(store: Store, name: str, kind: Kind, *, other_than: Mapping[str, Any]) -> dict[str, Any] | None:
+    """`version` and `profile` of the newest dataset of this name and kind that has one; None where there is none.
+
+    other_than: the profile at hand. What has the same is the same data, left by a run that was killed after it was published.
+    """
+    same = json.loads(json.dumps(other_than))
     entries = [entry for entry in store.list(f"datasets/{name}") if entry.name.endswith(f"/{MANIFEST}")]
     for entry in sorted(entries, key=lambda entry: entry.modified, reverse=True):
         thing = load(store, entry.name.removesuffix(f"/{MANIFEST}"))
-        if thing.facts.get("kind") == kind and thing.facts.get("profile"):
+        if thing.facts.get("kind") == kind and thing.facts.get("profile") not in (None, {}, same):
             return {"version": thing.version, "profile": thing.facts["profile"]}
     return None
 
