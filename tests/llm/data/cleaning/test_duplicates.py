@@ -10,7 +10,6 @@ import pytest
 
 from llm.data.cleaning.duplicates import digest, layout, near_duplicates, near_duplicates_of, repeated, signatures
 
-SHARED = Path("/work/shared/data")
 WORDS = [f"{a}{b}{c}" for a in "bdfgklmnprst" for b in "aeiou" for c in ("n", "r", "st", "ck")]
 
 
@@ -101,9 +100,9 @@ def test_signatures_of_a_text_do_not_hang_on_the_batch() -> None:
     np.testing.assert_array_equal(together.bands, np.concatenate([signatures([text], 0.8).bands for text in texts]))
 
 
-def test_planted_duplicates_are_found_and_clean_lines_are_kept() -> None:
-    labels = json.loads((SHARED / "messy-synthetic/documents.labels.json").read_text())
-    rows = [json.loads(line) for line in (SHARED / "messy-synthetic/documents.jsonl").read_text().splitlines()]
+def test_planted_duplicates_are_found_and_clean_lines_are_kept(data_folder: Path) -> None:
+    labels = json.loads((data_folder / "messy-synthetic/documents.labels.json").read_text())
+    rows = [json.loads(line) for line in (data_folder / "messy-synthetic/documents.jsonl").read_text().splitlines()]
     kinds = [labels[row["id"]] for row in rows]
     firsts = near_duplicates_of([row["text"] for row in rows], 0.7)
     pairs = [(kinds[place], kinds[first]) for place, first in enumerate(firsts) if first is not None]
@@ -112,7 +111,7 @@ def test_planted_duplicates_are_found_and_clean_lines_are_kept() -> None:
     assert not [pair for pair in pairs if set(pair) == {"clean"}]
 
 
-def test_instructions_that_only_sound_alike_are_kept() -> None:
-    with gzip.open(SHARED / "alpaca-5k/alpaca-5k.jsonl.gz") as lines:
+def test_instructions_that_only_sound_alike_are_kept(data_folder: Path) -> None:
+    with gzip.open(data_folder / "alpaca-5k/alpaca-5k.jsonl.gz") as lines:
         texts = [json.loads(line)["instruction"] for line in lines]
     assert sum(first is not None for first in near_duplicates_of(texts, 0.8)) <= 5
