@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from infra.store.manifest import MANIFEST, load
 from infra.store.protocol import Store
-from infra.validation import DEFAULTS, Kind, Report, Subject, document_of, drift, validate, write_report
+from infra.validation import Kind, Report, Subject, document_of, drift, validate, write_report
 from llm.data.counted import Counted
 from llm.data.profile import Profile
 from llm.data.reading.found import Found
@@ -42,8 +42,7 @@ def report_on(gathered: Gathered, expectations: Any, folder: Path, store: Store 
     profile, counted = gathered.profile.document(), gathered.counted
     previous = last_profile(store, gathered.name, gathered.kind, other_than=profile) if store else None
     numbers = {**gathered.profile.numbers, **(drift(profile, previous["profile"]) if previous else {})}
-    limits = {**DEFAULTS[gathered.kind], **asdict(expectations)}
-    report = validate(numbers, gathered.profile.sample(), limits, kind=gathered.kind)
+    report = validate(numbers, gathered.profile.sample(), asdict(expectations), kind=gathered.kind)
     subject = Subject(
         kind=gathered.kind,
         name=gathered.name,

@@ -45,9 +45,3 @@ def pack(lengths: Sequence[int], capacity: int) -> list[list[int]]:
         else:
             narrow = middle + 1
     return rows
-
-
-def padding_share(lengths: Sequence[int], rows: Sequence[Sequence[int]]) -> float:
-    """Places of a batch, whose rows are all as wide as the widest, that hold no token of an example."""
-    widths = [sum(lengths[number] for number in row) for row in rows]
-    return 1 - sum(widths) / (len(widths) * max(widths)) if widths else 0.0

@@ -1,14 +1,21 @@
 """No example is cut or lost, and rows are nearly full."""
 
 import math
+from collections.abc import Sequence
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm.data.packing import best_fit, pack, padding_share
+from llm.data.packing import best_fit, pack
 
 LENGTHS = st.lists(st.integers(1, 40), min_size=1, max_size=60)
+
+
+def padding_share(lengths: Sequence[int], rows: Sequence[Sequence[int]]) -> float:
+    """Places of a batch, whose rows are all as wide as the widest, that hold no token of an example."""
+    widths = [sum(lengths[number] for number in row) for row in rows]
+    return 1 - sum(widths) / (len(widths) * max(widths)) if widths else 0.0
 
 
 def widths(lengths: list[int], rows: list[list[int]]) -> list[int]:
