@@ -1,7 +1,7 @@
 """The progress of a flow on standard error: a live line on a terminal, a line now and then in a log."""
 
 import sys
-import time
+from time import monotonic
 from types import TracebackType
 from typing import Self
 
@@ -47,7 +47,7 @@ class Terminal:
             self._bar.stop()
 
     def stage(self, name: str) -> None:
-        self._stage, self._began, self._logged = name, time.monotonic(), time.monotonic()
+        self._stage, self._began, self._logged = name, monotonic(), monotonic()
         if self._live:
             self._task = self._bar.add_task(name, total=None, note="")
         else:
@@ -55,7 +55,7 @@ class Terminal:
 
     def done(self) -> None:
         self._clear()
-        self._print(f"{self._stage} done in {duration(time.monotonic() - self._began)}")
+        self._print(f"{self._stage} done in {duration(monotonic() - self._began)}")
 
     def failed(self) -> None:
         self._clear()
@@ -92,11 +92,11 @@ class Terminal:
     def _advance(self, done: int, total: int, note: str) -> None:
         if self._live and self._task is not None:
             self._bar.update(self._task, completed=done, total=total or None, note=escape(note))
-        elif time.monotonic() - self._logged >= _LOG_SECONDS:
-            elapsed = time.monotonic() - self._began
+        elif monotonic() - self._logged >= _LOG_SECONDS:
+            elapsed = monotonic() - self._began
             eta = f"  ETA {duration(elapsed / done * (total - done))}" if total and done else ""
             self._print(f"  {note}{eta}")
-            self._logged = time.monotonic()
+            self._logged = monotonic()
 
     def _clear(self) -> None:
         if self._task is not None:

@@ -35,7 +35,7 @@ def test_a_log_gets_a_line_now_and_then_with_rate_and_eta(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     clock = itertools.count()
-    monkeypatch.setattr("flows.cli.progress.time.monotonic", lambda: float(next(clock)))  # a second passes with every look
+    monkeypatch.setattr("flows.cli.progress.monotonic", lambda: float(next(clock)))  # a second passes with every look
     with Terminal() as terminal:
         terminal.stage("pretrain")
         for step in range(1, 41):
