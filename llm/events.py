@@ -70,6 +70,24 @@ class Resumed:
 
 
 @dataclass(frozen=True)
+class Skipped:
+    """The update of `step` was not made, and why: its loss or gradient was not finite, or far from those before it."""
+
+    step: int
+    why: str
+
+
+@dataclass(frozen=True)
+class RolledBack:
+    """Training went back to where `step` updates were made; the batches of the steps `first` to `last` are not read again."""
+
+    step: int
+    first: int
+    last: int
+    why: str
+
+
+@dataclass(frozen=True)
 class Progress:
     """`done` of `total` units of a stage; `total` is 0 where nobody knows it beforehand."""
 
@@ -94,7 +112,7 @@ class Tabled:
     rows: tuple[tuple[str, ...], ...]
 
 
-Event = StepDone | Validated | Sampled | CheckpointSaved | Resumed | Progress | Noted | Tabled
+Event = StepDone | Validated | Sampled | CheckpointSaved | Resumed | Skipped | RolledBack | Progress | Noted | Tabled
 Observer = Callable[[Event], None]
 
 
