@@ -23,8 +23,11 @@ demo: install ## From text to a registered model that answers, in minutes.
 test: install ## Every test but the long drills.
 	@$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadfile -m "not slow" $(ARGS)
 
-test-slow: install ## The long drills, one after the other.
-	@$(BIN)/python -m pytest -m slow --timeout 900 --durations 25 $(ARGS)
+test-slow: install ## The long drills: first those that need the machine to themselves, then the others, two at a time.
+	@drills() { $(BIN)/python -m pytest --timeout 900 --durations 25 "$$@" $(ARGS); }; \
+	drills -m "slow and alone" && first=0 || first=$$?; \
+	drills -m "slow and not alone" -n $(TEST_WORKERS) --dist loadfile && then=0 || then=$$?; \
+	case $$first-$$then in 0-0 | 0-5 | 5-0) ;; *) exit 1 ;; esac  # 5: ARGS names none of these
 
 lint: install ## Style, types and the walls between the rooms; all of it even if one fails.
 	@mkdir -p .cache; failed=; \

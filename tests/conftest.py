@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import socket
 import tempfile
 from collections.abc import Callable, Generator, Iterator
@@ -61,6 +62,8 @@ def _isolate() -> Path:
 
 
 SESSION = _isolate()
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a job in a shell's background: what the tests start would not hear Ctrl-C
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(wrapper=True)

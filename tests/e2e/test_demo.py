@@ -13,6 +13,7 @@ ASSISTANT = ["prepare-instructions", "finetune-instruct", "evaluate-assistant", 
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 @pytest.mark.timeout(1800)
 def test_the_demo_ends_with_models_that_beat_simple_rivals_and_answer_and_the_next_one_reuses_them(slipway: Slipway) -> None:
     first = slipway("demo", "--json", timeout=1500)  # two cores without bf16 take twice as long as those with it
