@@ -12,7 +12,8 @@ Measure = Literal["bits_per_byte", "accuracy"]
 class StepDone:
     """One optimizer update. `loss` in nats per target, `tokens` in this step, `tokens_seen` in all.
 
-    `seconds` of wall time, `waited` of them for the batch.
+    `seconds` of wall time, `waited` of them for the batch. `workers` made it together; `memory` in bytes at the peak of the first
+    of them; `mfu` is the share of their peak that the model's FLOPs took, None where the peak or the FLOPs are not known.
     """
 
     step: int
@@ -24,6 +25,9 @@ class StepDone:
     gradient_norm: float
     seconds: float
     waited: float = 0.0
+    workers: int = 1
+    memory: int = 0
+    mfu: float | None = None
 
     @property
     def tokens_per_second(self) -> float:
@@ -70,6 +74,37 @@ class Resumed:
 
 
 @dataclass(frozen=True)
+class Restarted:
+    """Training is at work again after `step`: the next step is made, `pause` seconds after the last one before.
+
+    `lost`: steps made after the checkpoint, and now again; `tokens` and `seconds` of work in them. `name` is the checkpoint's, or
+    nothing where there was none. None where nobody here saw the steps before.
+    """
+
+    step: int
+    name: str
+    lost: int | None
+    tokens: int | None
+    seconds: float | None
+    pause: float | None
+
+
+@dataclass(frozen=True)
+class Spent:
+    """What a training took: seconds of wall time by workers, those of attempts that failed apart. `device` is cpu or cuda.
+
+    `money` in US dollars for both together, at the price of `price_source`; None where no price is known.
+    """
+
+    device: str
+    worker_seconds: float
+    failed_worker_seconds: float
+    failed_attempts: int
+    money: float | None
+    price_source: str
+
+
+@dataclass(frozen=True)
 class Skipped:
     """The update of `step` was not made, and why: its loss or gradient was not finite, or far from those before it."""
 
@@ -112,7 +147,20 @@ class Tabled:
     rows: tuple[tuple[str, ...], ...]
 
 
-Event = StepDone | Validated | Sampled | CheckpointSaved | Resumed | Skipped | RolledBack | Progress | Noted | Tabled
+Event = (
+    StepDone
+    | Validated
+    | Sampled
+    | CheckpointSaved
+    | Resumed
+    | Restarted
+    | Spent
+    | Skipped
+    | RolledBack
+    | Progress
+    | Noted
+    | Tabled
+)
 Observer = Callable[[Event], None]
 
 

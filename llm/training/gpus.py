@@ -55,6 +55,23 @@ GPUS: Final[dict[str, GPU]] = {
 }
 
 
+_DEVICES: Final = {
+    "NVIDIA GeForce RTX 4090": "rtx4090",
+    "NVIDIA L4": "l4",
+    "NVIDIA L40S": "l40s",
+    "NVIDIA A100-SXM4-40GB": "a100-40",
+    "NVIDIA A100-SXM4-80GB": "a100-80",
+    "NVIDIA H100 80GB HBM3": "h100",
+    "NVIDIA H200": "h200",
+    "NVIDIA B200": "b200",
+}
+
+
+def of_device(name: str) -> GPU | None:
+    """By what its driver calls it, to the letter: a PCIe card or a slice of a GPU has a similar name and another peak."""
+    return GPUS.get(_DEVICES.get(name, ""))
+
+
 def gpu(name: str) -> GPU:
     """By its name, whatever its case and punctuation. Raises InputError naming those that there are."""
     plain = "".join(letter for letter in name.lower() if letter.isalnum())

@@ -15,6 +15,7 @@ from infra.store.errors import SlipwayError
 from llm.events import CheckpointSaved, Measure, Observer, Resumed, StepDone, Validated, ignore
 from llm.training.apply import apply
 from llm.training.checkpoints import Checkpoints, restore
+from llm.training.gauge import Gauge
 from llm.training.history import History
 from llm.training.job import TrainingJob
 from llm.training.numerics import Numerics
@@ -57,6 +58,7 @@ class Work:
     validate: Callable[[], tuple[float, float]]  # -> nats per target, the measure's value
     sample: Callable[[int], None]  # shows text after a step
     facts: Mapping[str, Any]
+    flops_per_token: int = 0  # of the model; 0 where rows are of unequal length
 
 
 def train(work: Work, job: TrainingJob, *, topology: Topology, observe: Observer) -> History:
@@ -91,6 +93,7 @@ def _train(work: Work, job: TrainingJob, batches: Prefetch, *, topology: Topolog
         observe(Resumed(len(history.rows), start.prefix))
     apply(model, numerics, config.activation_checkpointing)
     seen, finished = history.tokens(), time.perf_counter()
+    gauge = Gauge.of(work.flops_per_token, numerics, topology.world)
 
     def finish(step: int, began: float, waited: float, rate: float, result: StepResult) -> None:
         nonlocal seen, finished
@@ -104,7 +107,9 @@ def _train(work: Work, job: TrainingJob, batches: Prefetch, *, topology: Topolog
             )
         tokens, before = work.order.tokens(step), max(began, finished)
         seen, finished = seen + tokens, time.perf_counter()
-        done = StepDone(step + 1, steps, loss, tokens, seen, rate, norm, finished - before, waited)
+        seconds, workers = finished - before, topology.world
+        mfu = gauge.mfu(tokens, seconds)
+        done = StepDone(step + 1, steps, loss, tokens, seen, rate, norm, seconds, waited, workers, gauge.memory(), mfu)
         history.add(done)
         observe(done)
 

@@ -96,6 +96,7 @@ def pretrain(job: PretrainJob, observe: Observer, topology: Topology = ALONE) ->
             "tokenizer": tokens.files["tokenizer.json"]["sha256"],
             "parameters": job.model.parameters(),
         },
+        flops_per_token=job.model.flops_per_token(length),
     )
     return train(work, job, topology=topology, observe=observe)
 
