@@ -14,7 +14,7 @@ from infra.tracking.spool import Spool, pending
 from llm.events import Event, Measure, Observer, Resumed, StepDone, Validated
 
 TRACKED = ("pretrain", "finetune-classify", "finetune-instruct")  # stages with a curve to look at; each is an MLflow experiment
-_AT_STEPS: Final = ("loss", "learning_rate", "gradient_norm", "tokens_per_second", "data_wait_share")
+_AT_STEPS: Final = ("loss", "learning_rate", "gradient_norm", "tokens_per_second", "data_wait_share", "tokens_seen")
 _AT_VALIDATIONS: Final = ("validation_loss", *(f"validation_{measure}" for measure in get_args(Measure)))
 
 
@@ -42,10 +42,14 @@ class Curve:
     def __init__(self, spool: Spool, store_url: str) -> None:
         self._spool, self._store_url = spool, store_url
         self._told = 0  # the last step that the spool knows
+        self._planned = False  # whether the spool knows how many there are to be
 
     def __call__(self, event: Event) -> None:
         match event:
             case StepDone() if event.step > self._told:
+                if not self._planned:
+                    self._spool.tags({"slipway.steps": str(event.steps)})
+                    self._planned = True
                 self._spool.metrics(event.step, {name: getattr(event, name) for name in _AT_STEPS})
                 self._told = event.step
             case Validated() if event.step >= self._told:
