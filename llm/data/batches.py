@@ -5,8 +5,9 @@ order is a keyed permutation (a Feistel network, Black & Rogaway, 2002) that ans
 """
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,6 +62,10 @@ class BatchOrder:
         starts: NDArray[np.int64] = pass_over(rows, self._skipped_rows) * self.length + keys % self._offsets
         return starts
 
+    def without(self, first: int, last: int) -> Self:
+        """This order, but that the batches of its steps `first` to `last` are never read; those after them move up."""
+        return replace(self, skip_steps=passed_over(self.skip_steps, first, last))
+
     @property
     def _whole_rows(self) -> int:
         return max(1, (self.n_tokens - self.length) // self.length)
@@ -114,6 +119,12 @@ def pass_over(places: NDArray[np.int64], skipped: Windows) -> NDArray[np.int64]:
     for first, end in skipped:
         places = np.where(places >= first, places + (end - first), places)
     return places
+
+
+def passed_over(skipped: Windows, first: int, last: int) -> Windows:
+    """`skipped` and, of the places outside it, those from the `first` to the `last` (from 0, both included)."""
+    begin, end = pass_over(np.array([first, last]), skipped).tolist()
+    return merged([*skipped, (begin, end + 1)])
 
 
 def read_batch(stream: TokenStream, starts: NDArray[np.int64], length: int) -> NDArray[np.int64]:

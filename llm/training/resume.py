@@ -1,10 +1,13 @@
-"""Where an interrupted run goes on: the newest whole checkpoint. Loads without torch, so that a plan can check it first."""
+"""Where an interrupted run goes on: the newest checkpoint that is whole. Loads without torch, so that a plan can look."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import Final
 
 from infra.store.errors import DamagedError
-from infra.store.manifest import MANIFEST, Thing, load
+from infra.store.manifest import MANIFEST, Thing, find
 from infra.store.protocol import Store
+
+METADATA: Final = ".metadata"  # of torch's format, a pickle: never read before its sha256 was checked
 
 
 def finished(store: Store, runs: Iterable[str]) -> list[str]:
@@ -18,21 +21,29 @@ def finished(store: Store, runs: Iterable[str]) -> list[str]:
     return sorted(names, key=lambda name: name.rsplit("/", 1)[-1])
 
 
-def newest(store: Store, runs: Iterable[str]) -> Thing | None:
-    """The checkpoint to go on from, every file checked. Raises DamagedError naming a file that is not what it was."""
+def newest(store: Store, runs: Iterable[str], tell: Callable[[str], None] = lambda message: None) -> Thing | None:
+    """The newest checkpoint whose files are all what its manifest says; None where there is none, and training begins anew.
+
+    tell: hears of each that is damaged and passed over for an older one, and when none is left.
+    """
     names = finished(store, runs)
-    if not names:
-        return None
-    found = load(store, names[-1])
-    try:
-        found.check()
-    except DamagedError as error:
-        raise DamagedError(
-            error.what,
-            where=error.where,
-            mend=f"Put the file back from a copy, or remove the folder {store.uri(names[-1])} to go on from an earlier checkpoint.",
-        ) from None
-    return found
+    for name in reversed(names):
+        try:
+            if (found := find(store, name)) is not None:
+                check(found)
+                return found
+        except DamagedError as error:
+            tell(f"a damaged checkpoint is passed over ({error.where}: {error.what})")
+    if names:
+        tell(f"none of the {len(names)} checkpoints is whole: training begins at the beginning")
+    return None
+
+
+def check(checkpoint: Thing) -> None:
+    """Raises DamagedError unless every file is what the manifest says, and what is unpickled to read the others is among them."""
+    if METADATA not in checkpoint.files:
+        raise DamagedError(f"its manifest does not name {METADATA}", where=checkpoint.place(), mend="Remove the folder.")
+    checkpoint.check()
 
 
 def remove(store: Store, name: str) -> None:

@@ -1,5 +1,6 @@
 """One training step, the same for every objective: forward, backward, add up, clip, update."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -48,13 +49,14 @@ class NextToken:
 class StepResult:
     """What a step found, each () on the device and not waited for.
 
-    loss: per target over the whole batch. gradient_norm: before clipping. skipped: 1 where one of them is not finite: then no
-    weight and nothing of the optimizer was changed; else 0.
+    loss: per target over the whole batch. gradient_norm: before clipping. skipped: 1 where one of them is not finite or above its
+    limit: then no weight and nothing of the optimizer was changed; else 0. stop: how many workers are asked to stop.
     """
 
     loss: Tensor
     gradient_norm: Tensor
     skipped: Tensor
+    stop: Tensor
 
 
 def train_step(
@@ -67,15 +69,21 @@ def train_step(
     gradient_clip: float,
     numerics: Numerics,
     topology: Topology = ALONE,
+    spike_above: tuple[float, float] = (math.inf, math.inf),
+    stop: bool = False,
 ) -> StepResult:
     """One update from all micro-batches of all workers, which weigh together exactly as one large batch would.
+
+    spike_above: the loss and the gradient norm above which nothing is changed. stop: whether this worker is asked to stop, which
+    all of them learn by it.
 
     The gradient is that of the loss summed over every target, divided by the count of all targets everywhere. Two micro-batches
     of one process and the same two on two workers of as many threads add up to the same bits.
     """
     device = micro_batches[0].device
     count = torch.as_tensor(sum(objective.count(batch) for batch in micro_batches), dtype=torch.float32, device=device)
-    topology.add([count])
+    stops = torch.full((), float(stop), device=device)
+    topology.add([count, stops])
     total = torch.zeros((), device=device)
     for batch in micro_batches:
         with numerics.autocast():
@@ -85,8 +93,9 @@ def train_step(
     gradients = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
     topology.add([total, *gradients])
     norm = torch.nn.utils.get_total_norm(gradients)
-    skipped = 1 - torch.isfinite(total + norm).float()
+    made = torch.isfinite(total + norm) & (total <= spike_above[0]) & (norm <= spike_above[1])
+    skipped = 1 - made.float()
     if gradient_clip:
         torch.nn.utils.clip_grads_with_norm_(model.parameters(), gradient_clip, norm)
     optimizer.step(learning_rate, skipped)
-    return StepResult(total, norm, skipped)
+    return StepResult(total, norm, skipped, stops)

@@ -1,8 +1,8 @@
 """Which of the workers this process is, and how they add up what each has: alone, or through torch.distributed."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, TypeVar
+from dataclasses import dataclass, field, replace
+from typing import Any, Self, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -17,6 +17,11 @@ class Topology:
 
     rank: int = 0
     world: int = 1
+    group: Any = field(default=None, compare=False)  # of torch.distributed; the one that it began with where there is none
+
+    def beside(self) -> Self:
+        """The same workers over connections of their own, for a thread beside the training. All of them ask for it at once."""
+        return self if self.world == 1 else replace(self, group=dist.new_group(backend="gloo"))
 
     @property
     def leads(self) -> bool:
@@ -27,7 +32,7 @@ class Topology:
         if self.world == 1:
             return
         flat = torch.cat([tensor.reshape(-1) for tensor in tensors])
-        dist.all_reduce(flat)
+        dist.all_reduce(flat, group=self.group)
         for tensor, part in zip(tensors, flat.split([tensor.numel() for tensor in tensors]), strict=True):
             tensor.copy_(part.view_as(tensor))
 
@@ -36,13 +41,13 @@ class Topology:
         if self.world == 1:
             return [value]
         found: list[Any] = [None] * self.world
-        dist.all_gather_object(found, value)
+        dist.all_gather_object(found, value, group=self.group)
         return found
 
     def wait(self) -> None:
         """Returns when every worker has come here."""
         if self.world > 1:
-            dist.barrier()
+            dist.barrier(group=self.group)
 
 
 ALONE = Topology()

@@ -5,6 +5,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from infra.store.errors import InputError
 from llm.data.batches import BatchOrder, permute
@@ -120,3 +122,14 @@ def test_a_skipped_token_is_in_no_row_of_any_epoch_and_all_others_rows_still_com
 def test_a_skip_list_that_leaves_nothing_is_refused() -> None:
     with pytest.raises(InputError, match=r"training\.skip_tokens"):
         BatchOrder(n_tokens=1000, length=10, batch_size=1, seed=0, skip_tokens=((0, 1000),))
+
+
+@given(windows=st.lists(st.tuples(st.integers(0, 30), st.integers(0, 6)), min_size=1, max_size=4))
+def test_windows_that_are_left_out_one_after_the_other_are_each_counted_in_the_order_before(windows: list[tuple[int, int]]) -> None:
+    order = BatchOrder(n_tokens=9_999, length=16, batch_size=24, seed=4)
+    expected = list(range(100))
+    for first, more in windows:
+        order = order.without(first, first + more)
+        del expected[first : first + more + 1]
+    plain = BatchOrder(n_tokens=9_999, length=16, batch_size=24, seed=4)
+    assert [order.starts(step).tolist() for step in range(40)] == [plain.starts(step).tolist() for step in expected[:40]]

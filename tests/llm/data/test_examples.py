@@ -48,3 +48,11 @@ def test_like_lengths_are_put_together_and_still_each_example_comes_once_an_epoc
     assert padding(together) < padding(apart) / 3
     longest = [int(lengths[together.starts(step)].max()) for step in range(8)]
     assert longest not in (sorted(longest), sorted(longest, reverse=True))  # not from short to long
+
+
+def test_the_batches_of_a_window_are_left_out_and_those_after_them_move_up() -> None:
+    order = ExampleOrder(LENGTHS, batch_size=4, seed=1, among=8)
+    without = order.without(3, 5).without(4, 4)
+    left = [0, 1, 2, 6, 8, 9, 10]
+    assert [without.starts(step).tolist() for step in range(7)] == [order.starts(step).tolist() for step in left]
+    assert without.tokens(4) == order.tokens(8)
