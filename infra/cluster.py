@@ -10,7 +10,6 @@ import secrets
 import shutil
 import signal
 import socket
-import sys
 import tempfile
 import threading
 import time
@@ -187,7 +186,6 @@ def _settings() -> dict[str, str]:
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_prestart_worker_first_driver": "0",  # workers with an environment of their own never use those started in advance
         "RAY_enable_worker_prestart": "0",
-        "GLOO_SOCKET_IFNAME": "lo" if sys.platform == "linux" else "lo0",  # what the workers tell each other stays on this machine
     }
 
 

@@ -11,6 +11,7 @@ from typing import Any, Final, TypeVar
 import ray
 from ray.actor import ActorHandle
 from ray.exceptions import RayError
+from ray.train.torch.config import TorchConfig, _TorchBackend
 from ray.train.v2._internal.execution.failure_handling import DefaultFailurePolicy, FailureDecision
 from ray.train.v2.api.config import FailureConfig, LoggingConfig, RunConfig, ScalingConfig
 from ray.train.v2.api.exceptions import TrainingFailedError, WorkerGroupError
@@ -22,6 +23,7 @@ from infra.store.folder import FolderStore
 from llm.events import Observer, ignore
 from llm.training.channel import Receiver, Sender
 from llm.training.history import History
+from llm.training.interface import speak_from
 from llm.training.job import TrainingJob
 from llm.training.resume import newest
 from llm.training.topology import Topology
@@ -54,6 +56,7 @@ def train_on_workers(
     trainer = _Trainer(
         _work,
         train_loop_config={"train": train, "job": job},
+        torch_config=_Torch(),
         scaling_config=ScalingConfig(num_workers=workers, use_gpu=job.numerics.device == "cuda"),
         run_config=RunConfig(
             name=f"{job.run}-{uuid.uuid4().hex[:8]}",  # Ray goes on silently with a run whose name it knows
@@ -97,6 +100,24 @@ class _Trainer(TorchTrainer):
 
     def _register_sigint_handler(self, controller: ActorHandle[Any]) -> None:
         self.controller = controller  # Ray would keep SIGINT for good, and leave with an exit code of its own
+
+
+class _Torch(TorchConfig):
+    """Ray's way to join the workers, but over the network that Ray itself uses."""
+
+    @property
+    def backend_cls(self) -> type[_TorchBackend]:
+        return _Backend
+
+
+class _Backend(_TorchBackend):
+    def on_start(self, worker_group: Any, backend_config: Any) -> None:
+        worker_group.execute(_speak_as_ray_does)
+        super().on_start(worker_group, backend_config)
+
+
+def _speak_as_ray_does() -> None:
+    speak_from(ray.util.get_node_ip_address())  # type: ignore[no-untyped-call]
 
 
 class _FailurePolicy(DefaultFailurePolicy):
