@@ -250,6 +250,7 @@ def test_a_shipper_follows_a_run_and_marks_it_killed_when_its_process_is_gone(
     assert state.complete
 
 
+@pytest.mark.slow
 def test_two_processes_that_find_a_fresh_database_both_get_it(tmp_path: Path) -> None:
     uri = f"sqlite:///{tmp_path}/fresh/mlflow.db"
     processes = [FORK.Process(target=connect, args=(uri,)) for _ in range(2)]

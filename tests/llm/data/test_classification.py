@@ -35,6 +35,7 @@ def test_a_text_lands_in_the_same_split_whatever_file_it_comes_in_and_where() ->
     assert [splits.count(split) for split in ("train", "validation", "test")] == [210, 30, 60]
 
 
+@pytest.mark.slow
 def test_docstrings_that_are_tested_on_were_held_back_from_pretraining_too(store: FolderStore, tmp_path: Path) -> None:
     config = DataConfig()
     gathered = gather_corpus(corpus_sources(config).each, config.rules, store=store, key="k", folder=tmp_path / "gathered")

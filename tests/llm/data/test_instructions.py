@@ -88,6 +88,7 @@ def test_a_question_is_one_that_somebody_would_ask() -> None:
     assert phrasings == {"What does `` do?", "What is `` for?", "Explain ``."}
 
 
+@pytest.mark.slow
 def test_held_out_answers_are_those_that_pretraining_never_saw() -> None:
     documents = stdlib_documents(CORPUS)
     shares = {"validation_share": CORPUS.validation_share, "test_share": CORPUS.test_share}
