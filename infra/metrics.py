@@ -26,6 +26,10 @@ _DAYS: Final = 2.0
 _RUNS: Final = 100  # the newest; each has some 20 series
 _RESUMED: Final = "slipway.resumed_from"  # the tag that a run gets whenever it goes on after a checkpoint
 _STEPS: Final = "slipway.steps"  # the tag with the number of steps that a run is to have
+_TOLD: Final = {  # tags that count something
+    "slipway.restarts": ("slipway_training_restarts", "How often the run was at work again after something died."),
+    "slipway.rollbacks": ("slipway_training_rollbacks", "How often the run went back and left data out."),
+}
 _LABELS: Final = ("run", "stage")
 _TOKENS: Final = "tokens_seen"
 _NAMED: Final = {
@@ -36,6 +40,8 @@ _NAMED: Final = {
     "data_wait_share": ("slipway_training_data_wait_ratio", "Share of the last step that was spent waiting for its batch."),
     "mfu": ("slipway_training_mfu_ratio", "Model FLOPs utilisation of the last step."),
     "memory_bytes": ("slipway_training_memory_bytes", "Peak memory so far: of torch on a GPU, else of the process."),
+    "skipped_steps": ("slipway_training_skipped_steps", "Steps whose update was not made."),
+    "cost_usd": ("slipway_training_cost_dollars", "What the run has cost, once it says so."),
     "validation_loss": ("slipway_training_validation_loss", "Loss on what is held out, in nats per target."),
     "validation_bits_per_byte": ("slipway_training_validation_bits_per_byte", "Bits per byte of the held-out text."),
     "validation_accuracy": (
@@ -57,6 +63,7 @@ class Followed:
     steps: int = 0
     values: dict[str, float] = field(default_factory=dict)
     resumes: int = 0
+    counts: dict[str, int] = field(default_factory=dict)
     opened: float = 0.0
     stepped: float = 0.0
     """Seconds since the epoch of the last step."""
@@ -85,6 +92,7 @@ class Followed:
             case "tags":
                 self.resumes += _RESUMED in record["tags"]
                 self.steps = int(record["tags"].get(_STEPS, self.steps))
+                self.counts |= {tag: int(record["tags"][tag]) for tag in _TOLD.keys() & record["tags"].keys()}
             case "closed":
                 self.status = record["status"]
 
@@ -148,9 +156,10 @@ def _training(runs: list[Followed], now: float) -> Iterator[Metric]:
     yield _gauge("slipway_training_step_age_seconds", "Seconds since the last step of an open run, or since it was opened.", silent)
     tokens = ((run, run.values[_TOKENS]) for run in runs if _TOKENS in run.values)
     yield _counter("slipway_training_tokens", "Tokens that the run has learned from.", tokens)
-    yield _counter(
-        "slipway_training_resumes", "How often the run went on after a checkpoint.", ((run, run.resumes) for run in runs)
-    )
+    resumes = ((run, run.resumes) for run in runs)
+    yield _counter("slipway_training_resumes", "How often the run went on after a checkpoint.", resumes)
+    for tag, (name, said) in _TOLD.items():
+        yield _counter(name, said, ((run, run.counts.get(tag, 0)) for run in runs))
 
 
 def _shipping(runs: list[Followed]) -> Iterator[Metric]:

@@ -96,7 +96,9 @@ def test_a_run_that_resumed_says_how_often(spool: Spool, registry: CollectorRegi
     spool.open("pretrain")
     for number in (1, 2):
         spool.tags({"slipway.resumed_from": f"runs/{RUN}/checkpoints/step-{number:08d}"})
-    assert value(registry, "slipway_training_resumes_total") == 2
+    spool.tags({"slipway.restarts": "3", "slipway.rollbacks": "1"})
+    expected = {"resumes": 2, "restarts": 3, "rollbacks": 1}
+    assert {what: value(registry, f"slipway_training_{what}_total") for what in expected} == expected
 
 
 @pytest.mark.parametrize(("status", "failed"), [("FINISHED", 0), ("FAILED", 1), ("KILLED", 1)])
