@@ -14,6 +14,7 @@ ScheduleName = Literal["warmup-stable-decay", "cosine", "constant"]
 Precision = Literal["auto", "fp32", "bf16", "fp8"]
 Compile = Literal["auto", "always", "never"]
 Checkpointing = Literal["none", "selective", "full"]
+Workers = int | tuple[int, int]  # so many, or the fewest and the most
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +51,12 @@ class TrainingConfig:
     """Decoupled weight decay, on matrices alone."""
     gradient_clip: Annotated[float, Bounds(ge=0)] = 1.0
     """Longest gradient of an update; longer ones are scaled down to it. 0 switches it off."""
+    spike_window: Annotated[int, Bounds(ge=0)] = 100
+    """Steps whose losses and gradient norms say what is usual; a step far above them is not taken. 0 switches that off."""
+    spike_threshold: Annotated[float, Bounds(gt=0)] = 10.0
+    """How far above: in standard deviations over the median, beside what `llm.training.guard` asks for as well."""
+    max_rollbacks: Annotated[int, Bounds(ge=0)] = 2
+    """How often the run goes back to a checkpoint, and leaves the batches since out, when steps go wrong and it does not pass."""
     precision: Precision = "auto"
     """Arithmetic of matrix products: auto is bf16 where the machine is fast at it, fp8 needs a Hopper GPU. Weights stay fp32."""
     compile: Annotated[Compile, RUNTIME] = "auto"
@@ -66,8 +73,12 @@ class TrainingConfig:
     """Steps between looks at the validation documents; 0 looks at the end alone."""
     checkpoint_every: Annotated[int, Bounds(ge=0), RUNTIME] = 100
     """Steps between checkpoints, from which an interrupted run goes on; 0 keeps the last one alone."""
-    workers: Annotated[int, Bounds(ge=0), RUNTIME] = 0
-    """Ray workers to train on; 0 trains in this process."""
+    keep_checkpoints: Annotated[int, Bounds(ge=1), RUNTIME] = 2
+    """Checkpoints that stay: the newest so many."""
+    keep_every: Annotated[int, Bounds(ge=0), RUNTIME] = 0
+    """And those of every so many steps, for good; 0 keeps none of them."""
+    workers: Annotated[Workers, RUNTIME] = 0
+    """Ray workers to train on; 0 trains in this process. [1, 4]: as many as there is room for, at the start and after a loss."""
 
     def problems(self, where: str = "training.") -> list[str]:
         """Everything that is wrong with it, one phrase each."""
@@ -133,6 +144,12 @@ class FinetuneConfig:
     """Decoupled weight decay, on matrices alone."""
     gradient_clip: Annotated[float, Bounds(ge=0)] = 1.0
     """Longest gradient of an update; longer ones are scaled down to it. 0 switches it off."""
+    spike_window: Annotated[int, Bounds(ge=0)] = 100
+    """Steps whose losses and gradient norms say what is usual; a step far above them is not taken. 0 switches that off."""
+    spike_threshold: Annotated[float, Bounds(gt=0)] = 10.0
+    """How far above: in standard deviations over the median, beside what `llm.training.guard` asks for as well."""
+    max_rollbacks: Annotated[int, Bounds(ge=0)] = 2
+    """How often the run goes back to a checkpoint, and leaves the batches since out, when steps go wrong and it does not pass."""
     precision: Precision = "auto"
     """Arithmetic of matrix products: auto is bf16 where the machine is fast at it, fp8 needs a Hopper GPU. Weights stay fp32."""
     compile: Annotated[Compile, RUNTIME] = "auto"
@@ -145,8 +162,12 @@ class FinetuneConfig:
     """Steps between looks at the validation examples; 0 looks at the end alone."""
     checkpoint_every: Annotated[int, Bounds(ge=0), RUNTIME] = 100
     """Steps between checkpoints, from which an interrupted run goes on; 0 keeps the last one alone."""
-    workers: Annotated[int, Bounds(ge=0), RUNTIME] = 0
-    """Ray workers to train on; 0 trains in this process."""
+    keep_checkpoints: Annotated[int, Bounds(ge=1), RUNTIME] = 2
+    """Checkpoints that stay: the newest so many."""
+    keep_every: Annotated[int, Bounds(ge=0), RUNTIME] = 0
+    """And those of every so many steps, for good; 0 keeps none of them."""
+    workers: Annotated[Workers, RUNTIME] = 0
+    """Ray workers to train on; 0 trains in this process. [1, 4]: as many as there is room for, at the start and after a loss."""
 
     def problems(self, where: str = "training.") -> list[str]:
         """Everything that is wrong with it, one phrase each."""
@@ -197,6 +218,28 @@ def _shares_and_workers(config: TrainingConfig | FinetuneConfig, where: str) -> 
     found = []
     if config.warmup_share + config.decay_share > 1:
         found.append(f"{where}warmup_share and {where}decay_share together are more than the whole run")
-    if config.workers and config.batch_size % config.workers:
-        found.append(f"{where}batch_size {config.batch_size} does not divide among {config.workers} workers")
+    few, many = fewest(config.workers), most(config.workers)
+    if few < 0 or many < few or (not isinstance(config.workers, int) and not few):
+        found.append(f"{where}workers is {_shown(config.workers)}, it must be 0 or more, or two of them, from 1 and the fewest first")
+    elif many and not worker_counts(config.workers, config.batch_size):
+        found.append(f"{where}batch_size {config.batch_size} does not divide among {_shown(config.workers)} workers")
     return found
+
+
+def fewest(workers: Workers) -> int:
+    """Without which nothing trains."""
+    return workers if isinstance(workers, int) else workers[0]
+
+
+def most(workers: Workers) -> int:
+    """That are ever at work together."""
+    return workers if isinstance(workers, int) else workers[1]
+
+
+def worker_counts(workers: Workers, batch_size: int) -> tuple[int, ...]:
+    """Of those allowed the ones among which a batch divides."""
+    return tuple(count for count in range(max(1, fewest(workers)), most(workers) + 1) if batch_size % count == 0)
+
+
+def _shown(workers: Workers) -> str:
+    return str(workers) if isinstance(workers, int) else "{} to {}".format(*workers)
