@@ -19,10 +19,10 @@ from flows.pipeline.stage import Input, Job, Outcome, Pending, Reference, Stage,
 from infra.settings import Settings
 from infra.store import open_store
 from infra.store.errors import AwaitingReviewError, InputError, RefusedError, SlipwayError
-from infra.store.lease import generation, lease
+from infra.store.lease import Lease, generation, lease
 from infra.store.manifest import load
 from infra.store.protocol import Store
-from llm.events import Observer, ignore
+from llm.events import Event, Observer, ignore
 
 Work = Callable[[Job, Any], Outcome]
 SESSION: ContextVar["Session"] = ContextVar("slipway session")
@@ -178,7 +178,7 @@ def _work(session: Session, stage: Stage) -> Walked:
                 earlier_runs=_runs(session, stage, held.generation - 1),
                 inputs={name: load(store, given.prefix) for name, given in stage.inputs.items() if isinstance(given, Reference)},
                 scratch=scratch,
-                observe=observe,
+                observe=_unless_lost(held, observe),
                 still_ours=held.check,
             )
             outcome = _function(stage.work)(job, stage.settings)
@@ -200,6 +200,16 @@ def _work(session: Session, stage: Stage) -> Walked:
             )
             records.write(store, record)
     return Walked(stage, "done", now.why, record)
+
+
+def _unless_lost(held: Lease, observe: Observer) -> Observer:
+    """Ends work that somebody else has taken over, at its next step and not after its last."""
+
+    def told(event: Event) -> None:
+        held.check_not_lost()
+        observe(event)
+
+    return told
 
 
 def _drift(store: Store, stage: Stage) -> tuple[str, ...]:

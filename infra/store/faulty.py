@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from enum import Enum
 from pathlib import Path
+from typing import Any
 
 from infra.store.errors import StoreError
 from infra.store.protocol import Entry, Store, Versioned
@@ -110,3 +111,15 @@ class FaultyStore:
         if self.writes == self.at and self.fault is Fault.DIE_AFTER:
             self.dead = True
             raise Died
+
+
+class AwayStore:
+    """Wraps a store that can be cut off: while `away` is true, every use of it raises StoreError."""
+
+    def __init__(self, inner: Store) -> None:
+        self.inner, self.away = inner, False
+
+    def __getattr__(self, name: str) -> Any:
+        if self.away and name != "url":
+            raise StoreError("cut off, as asked", where=self.inner.url)
+        return getattr(self.inner, name)

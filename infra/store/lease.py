@@ -1,18 +1,24 @@
-"""Leases: two runs of one stage never work at once, and one that lost its lease cannot publish."""
+"""Leases: two runs of one stage never work at once, and one that lost its lease cannot publish.
+
+A store that is away takes no lease from anybody: the holder goes on and tries again, and proves that the lease is still its own
+before it publishes. Who was replaced meanwhile, because its time ran out for somebody else, is told so and stops.
+"""
 
 import json
 import threading
 import time
 import uuid
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
-from typing import Any, Self
+from typing import Any, Final, Self
 
-from infra.store.errors import LeaseHeldError, LeaseLostError, NotFoundError
+from infra.store.errors import LeaseHeldError, LeaseLostError, NotFoundError, StoreError
 from infra.store.liveness import Owner, myself
 from infra.store.protocol import Store
 
+_PATIENCE: Final = 600.0
+_AGAIN_SECONDS: Final = 2.0
 _alive_here: set[str] = set()  # nonces of the leases this process holds: one that is not in it belongs to a dead attempt
 
 
@@ -44,19 +50,41 @@ class Lease:
     def __init__(self, store: Store, name: str, holder: Holder, generation: int, ttl: float, uses: Sequence[str] = ()) -> None:
         self.name, self.holder, self.generation, self.ttl, self.uses = name, holder, generation, ttl, tuple(uses)
         self._store = store
+        self._writing = threading.Lock()
         self._lost = threading.Event()
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._keep, name=f"lease {name}", daemon=True)
 
-    def check(self) -> None:
-        """Raises LeaseLostError unless the lease is still ours, by the store's own word."""
-        if self._lost.is_set() or self._read()["holder"]["nonce"] != self.holder.nonce:
-            self._lost.set()
+    def check(self, *, patience: float = _PATIENCE) -> None:
+        """Returns once the lease is ours by the store's own word, and will be for a third of its time at least.
+
+        patience: seconds to wait for a store that is away; then its error is raised. Raises LeaseLostError when it was taken.
+        """
+        deadline = time.monotonic() + patience
+        while True:
+            self.check_not_lost()
+            try:
+                self._renew(unless_left=self.ttl / 3)
+                break
+            except StoreError:
+                if time.monotonic() > deadline:
+                    raise
+                self._ended.wait(self._pause)
+        self.check_not_lost()
+
+    def check_not_lost(self) -> None:
+        """The same as far as we know, without asking the store: for work that takes hours, at each of its steps."""
+        if self._lost.is_set():
             raise LeaseLostError(
-                "another run took this work over while ours was stalled",
+                "another run took this work over while ours was stalled or cut off from the store",
                 where=self.name,
                 mend="Nothing of ours was published; start again to reuse the other run's result.",
             )
+
+    @property
+    def _pause(self) -> float:
+        """Seconds until a store that did not answer is asked again."""
+        return min(_AGAIN_SECONDS, self.ttl / 3)
 
     def _record(self, *, released: bool = False) -> bytes:
         expires = 0.0 if released else time.time() + self.ttl
@@ -70,28 +98,28 @@ class Lease:
         }
         return json.dumps(record).encode()
 
-    def _read(self) -> dict[str, Any]:
-        record: dict[str, Any] = json.loads(self._store.read(_object(self.name)))
-        return record
-
-    def _rewrite(self, *, released: bool = False) -> bool:
-        current = self._store.read_versioned(_object(self.name))
-        if json.loads(current.data)["holder"]["nonce"] != self.holder.nonce:
-            return False
-        return self._store.replace(_object(self.name), self._record(released=released), current.version)
+    def _renew(self, *, released: bool = False, unless_left: float = float("inf")) -> None:
+        """Writes our record anew, unless it holds for so many seconds still; notes when the lease is somebody else's by now."""
+        with self._writing:
+            while True:
+                current = self._store.read_versioned(_object(self.name))
+                record = json.loads(current.data)
+                if record["holder"]["nonce"] != self.holder.nonce:
+                    self._lost.set()
+                    return
+                if record["expires"] - time.time() > unless_left:
+                    return
+                if self._store.replace(_object(self.name), self._record(released=released), current.version):
+                    return
 
     def _keep(self) -> None:
-        deadline = time.monotonic() + self.ttl
-        while not self._ended.wait(self.ttl / 3):
+        pause = self.ttl / 3
+        while not self._lost.is_set() and not self._ended.wait(pause):
             try:
-                if not self._rewrite():
-                    self._lost.set()
-                    return
-                deadline = time.monotonic() + self.ttl
-            except Exception:  # a store that is away for a moment: ours until the time is up
-                if time.monotonic() > deadline:
-                    self._lost.set()
-                    return
+                self._renew()
+                pause = self.ttl / 3
+            except Exception:  # a store that is away: nobody can take the lease there, and who can elsewhere is found out later
+                pause = self._pause
 
 
 @contextmanager
@@ -112,12 +140,19 @@ def lease(store: Store, name: str, *, ttl: float = 60.0, wait: float = 0.0, uses
     held._thread.start()
     try:
         yield held
-    finally:
-        _alive_here.discard(me.nonce)
-        held._ended.set()
-        held._thread.join()
-        if not held._lost.is_set():
-            held._rewrite(released=True)
+    except BaseException:
+        with suppress(StoreError):  # what happened in the block is what is to be told
+            _give_back(held)
+        raise
+    _give_back(held)
+
+
+def _give_back(held: Lease) -> None:
+    _alive_here.discard(held.holder.nonce)
+    held._ended.set()
+    held._thread.join()
+    if not held._lost.is_set():
+        held._renew(released=True)
 
 
 def generation(store: Store, name: str) -> int:
@@ -130,25 +165,50 @@ def generation(store: Store, name: str) -> int:
 
 @dataclass(frozen=True)
 class Held:
-    """A lease as its record says. uses: what its holder said that it needs meanwhile."""
+    """A lease that nobody released, as its record says. uses: what its holder said that it needs meanwhile.
 
+    expires: seconds since the epoch, by the holder's clock. version: of the record, for who would change it.
+    """
+
+    name: str
     holder: Holder
+    generation: int
+    expires: float
     uses: tuple[str, ...]
+    version: str
+
+
+def unreleased(store: Store) -> list[Held]:
+    """Every lease that was not released, those too that ran out and those of the dead."""
+    found = []
+    for entry in store.list("leases"):
+        try:
+            current = store.read_versioned(entry.name)
+        except NotFoundError:  # gone since it was listed
+            continue
+        record = json.loads(current.data)
+        if not record["released"]:
+            name = entry.name.removeprefix("leases/").removesuffix(".json")
+            uses = tuple(record.get("uses", ()))
+            found.append(Held(name, Holder.read(record), record["generation"], record["expires"], uses, current.version))
+    return found
 
 
 def held_now(store: Store) -> dict[str, Held]:
     """The leases that are held: neither released, nor run out, nor of a process that is known to be gone."""
-    found = {}
-    for entry in store.list("leases"):
-        try:
-            record = json.loads(store.read(entry.name))
-        except NotFoundError:  # gone since it was listed
-            continue
-        holder = Holder.read(record)
-        if not record["released"] and record["expires"] > time.time() and not holder.is_dead():
-            name = entry.name.removeprefix("leases/").removesuffix(".json")
-            found[name] = Held(holder, tuple(record.get("uses", ())))
-    return found
+    return {held.name: held for held in unreleased(store) if held.expires > time.time() and not held.holder.is_dead()}
+
+
+def release(store: Store, held: Held) -> bool:
+    """Releases the lease of a holder that is dead; False when it was renewed, taken or released since it was read."""
+    try:
+        current = store.read_versioned(_object(held.name))
+        if current.version != held.version:
+            return False
+        record = {**json.loads(current.data), "released": True, "expires": 0.0}
+        return store.replace(_object(held.name), json.dumps(record).encode(), held.version)
+    except NotFoundError:
+        return False
 
 
 def _acquire(store: Store, name: str, me: Holder, ttl: float, deadline: float, uses: Sequence[str]) -> Lease:

@@ -16,23 +16,25 @@ class Process:
     """One process, never to be confused with a later one of the same pid.
 
     started: on Linux clock ticks since `boot`, the kernel's id of this boot; elsewhere the time of day, and no boot.
+    namespace: in which the pid counts: two containers may share a kernel, and even a host's name, and cannot see each other.
     """
 
     pid: int
     started: str
     boot: str
+    namespace: str = ""
 
 
 def identify(pid: int | None = None) -> Process | None:
     """The process of this pid (by default ourselves), or None when there is none; one that ended but was not reaped is none."""
     pid = os.getpid() if pid is None else pid
     started = _started(pid)
-    return None if started is None else Process(pid, started, _boot())
+    return None if started is None else Process(pid, started, _boot(), _namespace())
 
 
 def myself() -> Process:
     """This process."""
-    return identify() or Process(os.getpid(), "", _boot())
+    return identify() or Process(os.getpid(), "", _boot(), _namespace())
 
 
 def is_alive(process: Process) -> bool:
@@ -57,10 +59,12 @@ class Owner:
         return cls(fields["host"], Process(**fields["process"]))
 
     def is_here(self) -> bool:
-        return self.host == socket.gethostname()
+        """Whether it can be seen from here, or could before the host was started again."""
+        other = self.process.boot == _boot() and self.process.namespace != _namespace()
+        return self.host == socket.gethostname() and not other
 
     def is_gone(self) -> bool:
-        """Whether it ended, or the host was started again since; of a process on another host nobody here can tell: False."""
+        """Whether it ended, or the host was started again since; of one on another host or in another container: False."""
         return self.is_here() and not is_alive(self.process)
 
     def __str__(self) -> str:
@@ -70,6 +74,11 @@ class Owner:
 def _boot() -> str:
     path = _PROC / "sys/kernel/random/boot_id"
     return path.read_text().strip() if path.exists() else ""
+
+
+def _namespace() -> str:
+    path = _PROC / "self/ns/pid"
+    return path.readlink().name.removeprefix("pid:[").removesuffix("]") if path.is_symlink() else ""
 
 
 def _started(pid: int) -> str | None:

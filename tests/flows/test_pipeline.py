@@ -1,6 +1,7 @@
 """Stages: done once, reused with a reason, run again with a reason, never by two at once, and whole after any crash."""
 
 import json
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,13 +13,14 @@ from flows.pipeline import records
 from flows.pipeline.session import SESSION, Session, Walked, look, preflight, walk
 from flows.pipeline.stage import Job, Outcome, Stage
 from infra.settings import Settings
-from infra.store.errors import DamagedError, InputError, LeaseHeldError, RefusedError, StoreError
+from infra.store.errors import DamagedError, InputError, LeaseHeldError, LeaseLostError, RefusedError, StoreError
 from infra.store.faulty import Died, Fault, FaultyStore
 from infra.store.fingerprint import RUNTIME
 from infra.store.folder import FolderStore
 from infra.store.lease import lease
 from infra.store.manifest import publish
 from infra.store.protocol import Store
+from llm.events import Noted
 
 done: list[str] = []  # what the work of the stages below was called for
 
@@ -46,6 +48,19 @@ def add_numbers(job: Job, settings: Count) -> Outcome:
     folder.mkdir()
     (folder / "sum.txt").write_text(str(sum(map(int, numbers))))
     return Outcome({"sum": publish(job.store, f"runs/{job.run}/artifacts/sum", folder, {})}, {"sum": sum(map(int, numbers))})
+
+
+def be_overtaken(job: Job, settings: Count) -> Outcome:
+    """Somebody takes the lease, as after an outage; the next renewal finds out, and the next step is the last."""
+    (lease_file,) = job.store.list("leases")
+    record = json.loads(job.store.read(lease_file.name))
+    record["holder"]["nonce"] = "somebody else"
+    job.store.write(lease_file.name, json.dumps({**record, "generation": 2}).encode())
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        job.observe(Noted("a step"))
+        time.sleep(0.01)
+    return Outcome()
 
 
 def fail(job: Job, settings: Count) -> Outcome:
@@ -77,6 +92,18 @@ def both(session: Session, settings: Count = Count()) -> list[Walked]:
 
 def states(walked: list[Walked]) -> list[str]:
     return [each.state for each in walked]
+
+
+def test_a_stage_that_somebody_took_over_ends_at_its_next_step_and_leaves_no_record(session: Session) -> None:
+    session.settings = Settings(SLIPWAY_HOME=session.settings.home, SLIPWAY_LEASE_SECONDS=0.3)
+    token = SESSION.set(session)
+    try:
+        with pytest.raises(LeaseLostError, match="took this work over") as caught:
+            walk(numbers(work="be_overtaken"))
+    finally:
+        SESSION.reset(token)
+    assert caught.value.exit_code == 5
+    assert list(session.store.list("stages")) == []
 
 
 def test_a_second_walk_reuses_everything_and_says_why(session: Session) -> None:

@@ -4,15 +4,18 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from infra.store.errors import LeaseHeldError, LeaseLostError
-from infra.store.faulty import Died, Fault, FaultyStore
+from infra.store.errors import LeaseHeldError, LeaseLostError, StoreError
+from infra.store.faulty import AwayStore, Died, Fault, FaultyStore
 from infra.store.folder import FolderStore
-from infra.store.lease import generation, lease
+from infra.store.lease import generation, lease, release, unreleased
 from infra.store.protocol import Store
 
 HOLD = """
@@ -127,3 +130,94 @@ def test_this_process_is_told_apart_from_a_later_one_with_its_number(store: Stor
     store.write("leases/work.json", json.dumps({**record, "released": False, "expires": time.time() + 60}).encode())
     with lease(store, "work") as mine:
         assert mine.generation == 2
+
+
+def cut_off(store: Store) -> Any:
+    return AwayStore(store)
+
+
+def expiry(store: Store) -> float:
+    return float(json.loads(store.read("leases/work.json"))["expires"])
+
+
+def until(happened: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not happened():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def taken_by_somebody_else(store: Store) -> None:
+    """As another machine does once the time is up."""
+    record = json.loads(store.read("leases/work.json"))
+    record["holder"]["nonce"] = "somebody else"
+    store.write("leases/work.json", json.dumps({**record, "generation": 2, "expires": time.time() + 60}).encode())
+
+
+def test_a_store_that_is_away_for_longer_than_the_lease_takes_it_from_nobody(store: Store) -> None:
+    away = cut_off(store)
+    with lease(away, "work", ttl=0.3) as mine:
+        away.away = True
+        until(lambda: expiry(store) < time.time() - 0.3)
+        mine.check_not_lost()  # so work goes on
+        away.away = False
+        until(lambda: expiry(store) > time.time())
+        mine.check()
+    with lease(store, "work") as other:
+        assert other.generation == 2
+
+
+def test_before_anything_is_published_the_lease_holds_again(store: Store) -> None:
+    away = cut_off(store)
+    with lease(away, "work", ttl=1.5) as mine:
+        record = json.loads(store.read("leases/work.json"))
+        store.write("leases/work.json", json.dumps({**record, "expires": time.time() - 1}).encode())
+        away.away = True
+        with pytest.raises(StoreError, match="cut off"):
+            mine.check(patience=0)
+        threading.Timer(0.2, lambda: setattr(away, "away", False)).start()
+        mine.check()
+        assert expiry(store) > time.time()
+
+
+def test_who_was_replaced_while_cut_off_is_told_and_stops(store: Store) -> None:
+    away = cut_off(store)
+    with lease(away, "work", ttl=0.3) as mine:
+        away.away = True
+        until(lambda: expiry(store) < time.time())
+        taken_by_somebody_else(store)
+        mine.check_not_lost()
+        away.away = False
+        until(mine._lost.is_set)
+        with pytest.raises(LeaseLostError, match="took this work over") as caught:
+            mine.check_not_lost()
+        assert caught.value.exit_code == 5
+        with pytest.raises(LeaseLostError):
+            mine.check()
+    assert json.loads(store.read("leases/work.json"))["generation"] == 2
+
+
+def test_what_happened_is_told_and_not_that_the_lease_could_not_be_given_back(store: Store) -> None:
+    away = cut_off(store)
+    with pytest.raises(KeyboardInterrupt), lease(away, "work"):
+        away.away = True
+        raise KeyboardInterrupt
+
+
+def test_the_lease_of_the_dead_is_released_once_and_never_that_of_who_took_it(store: Store) -> None:
+    process = holder(store)
+    process.kill()
+    process.communicate()
+    (dead,) = unreleased(store)
+    assert dead.holder.is_dead()
+    with lease(store, "work") as mine:
+        assert not release(store, dead)
+        mine.check()
+    process = holder(store)
+    process.kill()
+    process.communicate()
+    (dead,) = unreleased(store)
+    assert release(store, dead)
+    assert not release(store, dead)
+    assert unreleased(store) == []
+    assert generation(store, "work") == 3
