@@ -12,7 +12,7 @@ Measure = Literal["bits_per_byte", "accuracy"]
 class StepDone:
     """One optimizer update. `loss` in nats per target, `tokens` in this step, `tokens_seen` in all.
 
-    `seconds` of wall time, `waited` of them for the batch. `workers` made it together; `memory` in bytes at the peak of the first
+    `seconds` of wall time, `waited` of them for the batch. `workers` made it together; `memory_bytes` are the peak of the first
     of them; `mfu` is the share of their peak that the model's FLOPs took, None where the peak or the FLOPs are not known.
     """
 
@@ -26,7 +26,7 @@ class StepDone:
     seconds: float
     waited: float = 0.0
     workers: int = 1
-    memory: int = 0
+    memory_bytes: int | None = None
     mfu: float | None = None
 
     @property

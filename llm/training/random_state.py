@@ -22,10 +22,10 @@ def random_state(device: str) -> dict[str, Tensor]:
     """Where they stand, as tensors on the CPU, always of the same shapes. device: cpu or cuda."""
     _, words, gauss = random.getstate()
     numpy: Any = np.random.get_state(legacy=False)
-    keys, place, has_cached, cached = *numpy["state"].values(), numpy["has_gauss"], numpy["gauss"]
+    at = [*numpy["state"]["key"].tolist(), numpy["state"]["pos"], numpy["has_gauss"], numpy["gauss"]]
     found = {
         "python": torch.tensor([*words, gauss is not None, gauss or 0.0], dtype=torch.float64),  # words of 32 bits: exact
-        "numpy": torch.tensor([*keys.tolist(), place, has_cached, cached], dtype=torch.float64),
+        "numpy": torch.tensor(at, dtype=torch.float64),
         "torch": torch.get_rng_state(),
     }
     return found | ({"cuda": torch.cuda.get_rng_state()} if device == "cuda" else {})

@@ -1,5 +1,6 @@
 """Where an interrupted run goes on: the newest checkpoint that is whole. Loads without torch, so that a plan can look."""
 
+import math
 from collections.abc import Callable, Iterable
 from typing import Final
 
@@ -18,15 +19,23 @@ def finished(store: Store, runs: Iterable[str]) -> list[str]:
         for entry in store.list(f"runs/{run}/checkpoints")
         if entry.name.endswith(f"/{MANIFEST}")
     ]
-    return sorted(names, key=lambda name: name.rsplit("/", 1)[-1])
+    return sorted(names, key=step_of)
 
 
-def newest(store: Store, runs: Iterable[str], tell: Callable[[str], None] = lambda message: None) -> Thing | None:
+def step_of(name: str) -> int:
+    """After which a checkpoint was made."""
+    return int(name.rsplit("-", 1)[-1])
+
+
+def newest(
+    store: Store, runs: Iterable[str], tell: Callable[[str], None] = lambda message: None, *, before: float = math.inf
+) -> Thing | None:
     """The newest checkpoint whose files are all what its manifest says; None where there is none, and training begins anew.
 
-    tell: hears of each that is damaged and passed over for an older one, and when none is left.
+    tell: hears of each that is damaged and passed over for an older one, and when none is left. before: only those of earlier
+    steps than this one.
     """
-    names = finished(store, runs)
+    names = [name for name in finished(store, runs) if step_of(name) < before]
     for name in reversed(names):
         try:
             if (found := find(store, name)) is not None:
@@ -35,7 +44,7 @@ def newest(store: Store, runs: Iterable[str], tell: Callable[[str], None] = lamb
         except DamagedError as error:
             tell(f"a damaged checkpoint is passed over ({error.where}: {error.what})")
     if names:
-        tell(f"none of the {len(names)} checkpoints is whole: training begins at the beginning")
+        tell(f"no checkpoint is whole, of {len(names)}: training begins at the beginning")
     return None
 
 

@@ -9,7 +9,8 @@ import torch
 
 from infra.store.folder import FolderStore
 from infra.store.manifest import Thing, load
-from llm.training.checkpoints import restore
+from llm.training.checkpoints import Reader
+from llm.training.resume import check
 
 SAVE = """
 import sys
@@ -47,9 +48,9 @@ def test_a_checkpoint_of_two_workers_is_whole_wherever_their_scratch_is(tmp_path
     assert said[0] == said[1]
     assert said[0][-1] == "[]", "nothing is left in the scratch"
     whole: Thing = load(store, said[0][2])
-    whole.check()
+    check(whole)
     assert any(name.startswith("__1_") for name in whole.files), "else this test shows nothing"
     state = {f"model.{n}": torch.zeros(64, 64) for n in range(8)}
-    restore(whole, state, {"world": 2}, "pretrain")
+    Reader("pretrain", "cpu", seed=1).restore(whole, state, {"world": 2})
     assert all(bool((state[f"model.{n}"] == n).all()) for n in range(8))
     assert len({entry.name.split("/")[3] for entry in store.list("runs/pretrain-a-1/checkpoints")}) == 2, "the newest two stay"

@@ -1,5 +1,6 @@
 """The loop learns, and a run that was stopped anywhere ends as if it never had been."""
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +11,7 @@ import torch
 from infra.store.errors import DamagedError, InputError
 from infra.store.folder import FolderStore
 from infra.store.manifest import load
-from llm.events import CheckpointSaved, Event, Resumed, StepDone, Validated, ignore
+from llm.events import CheckpointSaved, Event, Noted, Resumed, StepDone, Validated, ignore
 from llm.models.build import new_model
 from llm.models.presets import preset
 from llm.training.checkpoints import restore_model
@@ -94,18 +95,45 @@ def test_only_the_newest_checkpoints_are_kept(store: FolderStore, make_job: Make
     assert [name.rsplit("-", 1)[-1] for name in finished(store, ["pretrain-a-1"])] == ["00000008", "00000012"]
 
 
-def test_a_damaged_checkpoint_is_named_with_the_way_out(store: FolderStore, make_job: MakeJob) -> None:
-    pretrain(make_job(), ignore)
+@pytest.mark.parametrize("file", [".metadata", "__0_0.distcp", "manifest.json", "history.parquet"])
+def test_a_damaged_checkpoint_is_passed_over_with_a_message_for_the_one_before(
+    store: FolderStore, make_job: MakeJob, file: str
+) -> None:
+    whole = pretrain(make_job(), ignore)
     names = finished(store, ["pretrain-a-1"])
-    path = next(path for path in (store.root / names[-1]).iterdir() if path.suffix == ".distcp")
+    path = store.root / names[-1] / file
     path.write_bytes(path.read_bytes()[:-1])
-    with pytest.raises(DamagedError, match=r"step-00000012") as caught:
-        newest(store, ["pretrain-a-1"])
-    assert "go on from an earlier checkpoint" in caught.value.mend
-    (store.root / names[-1] / "manifest.json").unlink()
+    events: list[Event] = []
+    again = pretrain(make_job("pretrain-a-2", earlier_runs=("pretrain-a-1",)), events.append)
+    assert [event.name for event in events if isinstance(event, Resumed)] == [names[-2]]
+    (said,) = [event.message for event in events if isinstance(event, Noted)]
+    assert f"step-00000012/{file}" in said
+    assert "passed over" in said
+    assert column(again, "loss") == column(whole, "loss")
+
+
+def test_where_no_checkpoint_is_whole_training_begins_anew_and_says_so(store: FolderStore, make_job: MakeJob) -> None:
+    whole = pretrain(make_job(), ignore)
+    for name in finished(store, ["pretrain-a-1"]):
+        (store.root / name / ".metadata").write_bytes(b"another pickle")
+    events: list[Event] = []
+    again = pretrain(make_job("pretrain-a-2", earlier_runs=("pretrain-a-1",)), events.append)
+    assert not [event for event in events if isinstance(event, Resumed)]
+    assert [event.message for event in events if isinstance(event, Noted)][-1].startswith("no checkpoint is whole, of 2")
+    assert column(again, "loss") == column(whole, "loss")
+
+
+def test_a_pickle_that_no_manifest_names_is_never_read(store: FolderStore, make_job: MakeJob) -> None:
+    pretrain(make_job(), ignore)
+    name = finished(store, ["pretrain-a-1"])[-1]
+    manifest = json.loads(store.read(f"{name}/manifest.json"))
+    del manifest["files"][".metadata"]
+    store.write(f"{name}/manifest.json", json.dumps(manifest).encode())
     found = newest(store, ["pretrain-a-1"])
     assert found is not None
     assert found.facts["step"] == 8
+    with pytest.raises(DamagedError, match=r"does not name \.metadata"):
+        restore_model(load(store, name), new_model(make_job().model))
 
 
 def test_a_checkpoint_of_other_data_is_refused(store: FolderStore, make_job: MakeJob, tmp_path: Path) -> None:
