@@ -19,14 +19,14 @@ class Attention(nn.Module):
 
     def __init__(self, config: GPT2Config) -> None:
         super().__init__()
-        self.n_heads, self.head_width, self.dropout = config.n_heads, config.head_width, config.dropout
+        self.head_width, self.dropout = config.head_width, config.dropout
         self.qkv = nn.Linear(config.width, 3 * config.width)
         self.out = nn.Linear(config.width, config.width)
 
     def forward(self, x: Tensor, layer: int, cache: KVCache | None, documents: Tensor | None) -> Tensor:
         B, T, _ = x.shape
         start = cache.length if cache else 0
-        heads = self.qkv(x).view(B, T, 3 * self.n_heads, self.head_width).transpose(1, 2)  # (B, 3·H, T, D)
+        heads = self.qkv(x).view(B, T, -1, self.head_width).transpose(1, 2)  # (B, 3·H, T, D)
         q, k, v = heads.chunk(3, dim=1)  # (B, H, T, D) three times
         if cache:
             k, v = cache.append(layer, k, v)  # (B, H, start + T, D) twice

@@ -17,7 +17,11 @@ class RMSNorm(nn.Module):
         self.epsilon = epsilon
 
     def forward(self, x: Tensor) -> Tensor:
-        return nn.functional.rms_norm(x.float(), self.weight.shape, self.weight.float(), self.epsilon).type_as(x)
+        return rms_norm(x, self.weight, self.epsilon)
+
+
+def rms_norm(x: Tensor, weight: Tensor, epsilon: float) -> Tensor:
+    return nn.functional.rms_norm(x.float(), weight.shape, weight.float(), epsilon).type_as(x)
 
 
 class Rope(nn.Module):

@@ -14,6 +14,7 @@ ScheduleName = Literal["warmup-stable-decay", "cosine", "constant"]
 Precision = Literal["auto", "fp32", "bf16", "fp8"]
 Compile = Literal["auto", "always", "never"]
 Checkpointing = Literal["none", "selective", "full"]
+Parallel = Literal["ddp", "fsdp", "hybrid"]
 Workers = int | tuple[int, int]  # so many, or the fewest and the most
 
 
@@ -65,6 +66,12 @@ class TrainingConfig:
     """Rows that a worker works on at a time, to save memory; 0 takes all of its share of the batch at once."""
     activation_checkpointing: Annotated[Checkpointing, RUNTIME] = "none"
     """What of each block is computed again in the backward pass, to save memory: all but matrix products and attention, or all."""
+    parallel: Annotated[Parallel, RUNTIME] = "ddp"
+    """Where weights and optimizer state lie: all on each worker (ddp), a piece on each (fsdp), pieces within groups (hybrid)."""
+    shard_size: Annotated[int, Bounds(ge=0), RUNTIME] = 0
+    """Workers that hold the state together, in pieces; hybrid alone reads it. 0: those of one machine."""
+    tensor_parallel: Annotated[int, Bounds(ge=1), RUNTIME] = 1
+    """Workers that compute the same rows together, each its share of the heads and hidden units; a divisor of workers."""
     skip_steps: tuple[str, ...] = ()
     """Steps whose batches are never read, such as 880-920, as a run without this counts them; those after them move up."""
     skip_tokens: tuple[str, ...] = ()
@@ -158,6 +165,12 @@ class FinetuneConfig:
     """Rows that a worker works on at a time, to save memory; 0 takes all of its share of the batch at once."""
     activation_checkpointing: Annotated[Checkpointing, RUNTIME] = "none"
     """What of each block is computed again in the backward pass, to save memory: all but matrix products and attention, or all."""
+    parallel: Annotated[Parallel, RUNTIME] = "ddp"
+    """Where weights and optimizer state lie: all on each worker (ddp), a piece on each (fsdp), pieces within groups (hybrid)."""
+    shard_size: Annotated[int, Bounds(ge=0), RUNTIME] = 0
+    """Workers that hold the state together, in pieces; hybrid alone reads it. 0: those of one machine."""
+    tensor_parallel: Annotated[int, Bounds(ge=1), RUNTIME] = 1
+    """Workers that compute the same rows together, each its share of the heads and hidden units; a divisor of workers."""
     validate_every: Annotated[int, Bounds(ge=0), RUNTIME] = 50
     """Steps between looks at the validation examples; 0 looks at the end alone."""
     checkpoint_every: Annotated[int, Bounds(ge=0), RUNTIME] = 100
@@ -220,9 +233,16 @@ def _shares_and_workers(config: TrainingConfig | FinetuneConfig, where: str) -> 
         found.append(f"{where}warmup_share and {where}decay_share together are more than the whole run")
     few, many = fewest(config.workers), most(config.workers)
     if few < 0 or many < few or (not isinstance(config.workers, int) and not few):
-        found.append(f"{where}workers is {_shown(config.workers)}, it must be 0 or more, or two of them, from 1 and the fewest first")
-    elif many and not worker_counts(config.workers, config.batch_size):
-        found.append(f"{where}batch_size {config.batch_size} does not divide among {_shown(config.workers)} workers")
+        found.append(f"{where}workers is {_shown(config.workers)}, it must be 0 or more, or two numbers from 1, the fewest first")
+    elif many and not worker_counts(config.workers, config.batch_size, config.tensor_parallel):
+        together = f", {config.tensor_parallel} of which compute together" if config.tensor_parallel > 1 else ""
+        found.append(f"{where}batch_size {config.batch_size} does not divide among {_shown(config.workers)} workers{together}")
+    elif config.tensor_parallel > max(1, many):
+        found.append(f"{where}tensor_parallel {config.tensor_parallel} takes as many {where}workers, here are {many}")
+    if config.tensor_parallel > 1 and config.precision == "fp8":
+        found.append(f"{where}precision fp8 and {where}tensor_parallel do not go together: take bf16, or 1")
+    if config.shard_size % max(1, config.tensor_parallel):
+        found.append(f"{where}shard_size {config.shard_size} is no multiple of {where}tensor_parallel {config.tensor_parallel}")
     return found
 
 
@@ -236,9 +256,11 @@ def most(workers: Workers) -> int:
     return workers if isinstance(workers, int) else workers[1]
 
 
-def worker_counts(workers: Workers, batch_size: int) -> tuple[int, ...]:
-    """Of those allowed the ones among which a batch divides."""
-    return tuple(count for count in range(max(1, fewest(workers)), most(workers) + 1) if batch_size % count == 0)
+def worker_counts(workers: Workers, batch_size: int, tensor: int = 1) -> tuple[int, ...]:
+    """Of those allowed the ones among which a batch divides, where each `tensor` of them have the same part of it."""
+    tensor = max(1, tensor)
+    counts = range(max(1, fewest(workers)), most(workers) + 1)
+    return tuple(count for count in counts if count % tensor == 0 and batch_size % (count // tensor) == 0)
 
 
 def _shown(workers: Workers) -> str:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import torch
 
@@ -60,8 +60,8 @@ def finetune(job: FinetuneJob, observe: Observer, topology: Topology = ALONE) ->
     def validate() -> tuple[float, float]:
         return task.validate(looks, job.numerics)
 
-    def sample(step: int) -> None:
-        if sampled := task.sample(step):
+    def sample(step: int, model: Any) -> None:
+        if sampled := task.sample(step, model):
             observe(sampled)
 
     work = Work(

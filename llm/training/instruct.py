@@ -17,6 +17,7 @@ from llm.data.packing import pack
 from llm.data.splitting import Split
 from llm.events import Sampled
 from llm.models.assistant import from_base
+from llm.models.causal import CausalModel
 from llm.serving.sampling import generate
 from llm.text.chat import ChatFormat, Rendered
 from llm.training.config import FinetuneConfig
@@ -168,7 +169,7 @@ def prepare(base: Thing, examples: Thing, config: FinetuneConfig) -> Task:
     def validate(batches: Sequence[Tensor], numerics: Numerics) -> tuple[float, float]:
         return look(model, batches, numerics, stop=chats.end, answer_bytes=looked_at.answer_bytes)
 
-    def sample(step: int) -> Sampled:
+    def sample(step: int, model: CausalModel) -> Sampled:
         model.eval()
         ids = generate(model, chats.prompt_ids(shown.prompt), max_new_tokens=40, temperature=0, stop=chats.stop, vocabulary=size)
         text = chats.tokenizer.decode(list(ids))

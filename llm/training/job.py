@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from llm.training.config import Checkpointing, ScheduleName
+from llm.training.config import Checkpointing, Parallel, ScheduleName
 
 if TYPE_CHECKING:
     from llm.training.numerics import Numerics
@@ -22,6 +22,12 @@ class LoopConfig(Protocol):
     def micro_batch_size(self) -> int: ...
     @property
     def activation_checkpointing(self) -> Checkpointing: ...
+    @property
+    def parallel(self) -> Parallel: ...
+    @property
+    def shard_size(self) -> int: ...
+    @property
+    def tensor_parallel(self) -> int: ...
     @property
     def learning_rate(self) -> float: ...
     @property

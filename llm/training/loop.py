@@ -23,6 +23,7 @@ from llm.training.history import History
 from llm.training.job import TrainingJob
 from llm.training.numerics import Numerics
 from llm.training.optimizers import make_optimizer
+from llm.training.parallel import arrange, whole
 from llm.training.prefetch import Prefetch
 from llm.training.random_state import seed
 from llm.training.results import Results
@@ -75,7 +76,7 @@ class Work:
     read: Callable[[NDArray[Any]], Tensor]  # rows of the order -> a batch on the CPU; a thread of its own calls it
     measure: Measure
     validate: Callable[[], tuple[float, float]]  # -> nats per target, the measure's value
-    sample: Callable[[int], None]  # shows text after a step
+    sample: Callable[[int, Any], None]  # shows text of a model after a step
     facts: Mapping[str, Any]
     flops_per_token: int = 0  # of the model; 0 where rows are of unequal length
 
@@ -89,6 +90,7 @@ def train(work: Work, job: TrainingJob, *, topology: Topology, observe: Observer
     """
     observe = observe if topology.leads else ignore
     config = job.training
+    topology = arrange(topology, config, job.numerics.device)
     checkpoints = Checkpoints(open_store(job.store_url), job.run, job.scratch, config.keep_checkpoints, config.keep_every)
     with on_sigterm(), Saver(checkpoints, topology, observe) as saver:
         training = _Training(work, job, topology, observe, saver)
@@ -116,6 +118,7 @@ class _Training:
         self.store, config, numerics = open_store(job.store_url), job.training, job.numerics
         self.guard = Guard(config.spike_window, config.spike_threshold)
         self.gauge = Gauge.of(work.flops_per_token, numerics, topology.world)
+        apply(work.model, numerics, config.activation_checkpointing, topology)
         self.optimizer = make_optimizer(
             numerics.optimizer, work.model, weight_decay=config.weight_decay, half=numerics.precision != "fp32"
         )
@@ -130,15 +133,14 @@ class _Training:
         if (start := self._newest()) is not None:
             self._restore(start)
             observe(Resumed(len(self.history.rows), start.prefix))
-        apply(work.model, numerics, config.activation_checkpointing)
         self.seen, self.finished = self.history.tokens(), time.perf_counter()
 
     def go(self) -> None:
         """To the last step. Raises _Trouble."""
-        job, share = self.job, self.job.training.batch_size // self.topology.world
+        job, share, size = self.job, self.topology.share, self.job.training.batch_size // self.topology.shares
 
         def read(step: int) -> Tensor:
-            return self.work.read(self.order.starts(step)[self.topology.rank * share : (self.topology.rank + 1) * share])
+            return self.work.read(self.order.starts(step)[share * size : (share + 1) * size])
 
         with Prefetch(read, job.steps, torch.device(job.numerics.device)) as batches:
             results = Results(self._finish, late=job.numerics.device == "cuda")
@@ -239,8 +241,9 @@ class _Training:
         validation = Validated(step + 1, loss, self.work.measure, value)
         self.history.add_validation(validation)
         self.observe(validation)
-        if self.topology.leads:
-            self.work.sample(step + 1)
+        model = whole(self.work.model, self.topology)
+        if self.topology.leads and model is not None:
+            self.work.sample(step + 1, model)
 
     def _stop(self, step: int) -> None:
         self.saver.save_now(step + 1, *self._saved(), seconds=_PATIENCE_OF_A_STOP)

@@ -9,6 +9,8 @@ from typing import Final
 import torch
 from torch import Tensor, nn
 
+from llm.training.pieces import local, piece, whole
+
 # Odd polynomials ax + bx³ + cx⁵, each the best approximation of 1 on the interval that the one before leaves of [0.02, 1]
 # (Polar Express, Amsel et al., 2025; `tests/llm/training/test_muon.py` derives them again): after all three, every singular
 # value between 0.02 and 1 of the largest lies within 10 % of 1.
@@ -25,6 +27,10 @@ _BATCH_ELEMENTS: Final = 1 << 26  # of matrices stacked at once: half the memory
 
 class Muon:
     """Nesterov momentum, orthogonalised, with decoupled weight decay. Its state is fp32, under each parameter's own name.
+
+    Where workers hold pieces of a matrix, its momentum is in pieces too. What is orthogonalised is gathered, a batch of matrices
+    at a time, and each worker does that for all of them, as it does where everybody holds everything: it sends each matrix once,
+    not twice as when the work were dealt out, and every worker has the same bits without being told.
 
     fused: names of matrices that are several stacked by rows, such as a query-key-value projection, and how many: each is
     orthogonalised alone. half: whether to orthogonalise in bf16, which is exact enough, where the machine is fast at it.
@@ -55,9 +61,9 @@ class Muon:
         """
         if not self.named:
             return
-        parameters: list[Tensor] = [parameter for _, parameter in self.named]
-        gradients = [gradient_of(name, parameter).float() for name, parameter in self.named]
-        velocities = [self.velocity[name] for name, _ in self.named]
+        parameters = [local(parameter) for _, parameter in self.named]
+        gradients = [local(gradient_of(name, parameter)).float() for name, parameter in self.named]
+        velocities = [local(self.velocity[name]) for name, _ in self.named]
         if found_inf is None:
             torch._foreach_mul_(velocities, self.momentum)
             torch._foreach_add_(velocities, gradients)
@@ -74,7 +80,7 @@ class Muon:
             torch._foreach_mul_(parameters, 1 - keep * (learning_rate * self.weight_decay))
             torch._foreach_mul_(updates, keep * -learning_rate)
             torch._foreach_add_(parameters, updates)
-        for parameter in parameters:
+        for _, parameter in self.named:
             parameter.grad = None
 
     def state(self) -> dict[str, Tensor]:
@@ -82,16 +88,21 @@ class Muon:
         return {f"velocity.{name}": value for name, value in self.velocity.items()}
 
     def _orthogonalised(self, directions: Sequence[Tensor]) -> list[Tensor]:
-        """Each direction with its singular values near 1, at AdamW's size: fp32, shaped as the parameters."""
-        updates = [torch.empty_like(direction) for direction in directions]
+        """Each direction with its singular values near 1, at AdamW's size: fp32, shaped and cut as the parameters."""
+        updates: dict[int, Tensor] = {}
+        layouts = [parameter for _, parameter in self.named]
         for batch in self.batches:
-            parts = [(directions[index].chunk(count)[part], updates[index].chunk(count)[part]) for index, count, part in batch]
+            gathered = {index: whole(directions[index], layouts[index]) for index in dict.fromkeys(index for index, _, _ in batch)}
+            for index, matrix in gathered.items():
+                updates.setdefault(index, torch.empty_like(matrix))
+            parts = [(gathered[index].chunk(count)[part], updates[index].chunk(count)[part]) for index, count, part in batch]
             rows, columns = parts[0][0].shape
             stacked = torch.stack([given for given, _ in parts])  # (n, rows, columns)
             found = orthogonalise(stacked, half=self.half) * (_SCALE * max(rows, columns) ** 0.5)
             for (_, update), value in zip(parts, found, strict=True):
                 update.copy_(value)
-        return updates
+            updates |= {index: piece(updates[index], layouts[index]) for index, count, part in batch if part == count - 1}
+        return [updates[index] for index in range(len(directions))]
 
 
 def orthogonalise(matrices: Tensor, *, half: bool = False) -> Tensor:

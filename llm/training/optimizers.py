@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from llm.training.config import OptimizerName
 from llm.training.muon import Muon, gradient_of
+from llm.training.pieces import local
 
 Named = Sequence[tuple[str, nn.Parameter]]
 
@@ -83,7 +84,7 @@ class Together:
 
 
 class AdamW:
-    """Decays matrices, not norms and biases. Its state is fp32, beside each parameter under the parameter's own name.
+    """Decays matrices, not norms and biases. Its state is fp32, beside each parameter under its own name, and in pieces as it is.
 
     rates: names of parameters that take another learning rate, and how many times the others' it is.
     """
@@ -115,10 +116,10 @@ class AdamW:
             self.updates += 1 - found_inf
         for (decayed, times), group in self.groups.items():
             torch._fused_adamw_(
-                [parameter for _, parameter in group],
-                [gradient_of(name, parameter) for name, parameter in group],
-                [self.first[name] for name, _ in group],
-                [self.second[name] for name, _ in group],
+                [local(parameter) for _, parameter in group],
+                [local(gradient_of(name, parameter)) for name, parameter in group],
+                [local(self.first[name]) for name, _ in group],
+                [local(self.second[name]) for name, _ in group],
                 [],
                 [self.updates for _ in group],
                 lr=learning_rate * times,

@@ -16,6 +16,7 @@ from llm.data.batches import BatchOrder, read_batch
 from llm.data.tokens import TokenStream
 from llm.events import Observer, Sampled
 from llm.models.build import new_model
+from llm.models.causal import CausalModel
 from llm.models.config import CausalConfig
 from llm.serving.sampling import continue_text
 from llm.text.files import TOKENIZER_FILES
@@ -74,7 +75,7 @@ def pretrain(job: PretrainJob, observe: Observer, topology: Topology = ALONE) ->
         nats = mean_loss(model, objective, looks, job.numerics)
         return nats, nats / math.log(2) / bytes_per_token
 
-    def sample(step: int) -> None:
+    def sample(step: int, model: CausalModel) -> None:
         if job.prompt:
             model.eval()
             text = continue_text(

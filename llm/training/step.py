@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from llm.training.loss import cross_entropy
 from llm.training.numerics import Numerics
 from llm.training.optimizers import Optimizer
+from llm.training.pieces import local, total_norm
 from llm.training.topology import ALONE, Topology
 
 
@@ -85,17 +86,23 @@ def train_step(
     stops = torch.full((), float(stop), device=device)
     topology.add([count, stops])
     total = torch.zeros((), device=device)
-    for batch in micro_batches:
+    sharded: Any = model if topology.has("shard") else None
+    if sharded:
+        sharded.reshard()  # a look at the model may have left whole weights, which may have been replaced since
+    for place, batch in enumerate(micro_batches, start=1):
+        if sharded:
+            sharded.set_requires_all_reduce(place == len(micro_batches))  # between groups once, for all micro-batches
         with numerics.autocast():
             loss = objective.loss(model, batch) / count
         loss.backward()
         total += loss.detach()
     gradients = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
-    topology.add([total, *gradients])
-    norm = torch.nn.utils.get_total_norm(gradients)
+    pieces = [local(gradient) for gradient in gradients]
+    topology.add([total] if sharded else [total, *pieces])  # the backward pass has added up those of a sharded model
+    norm = total_norm(gradients, topology.world)
     made = torch.isfinite(total + norm) & (total <= spike_above[0]) & (norm <= spike_above[1])
     skipped = 1 - made.float()
     if gradient_clip:
-        torch.nn.utils.clip_grads_with_norm_(model.parameters(), gradient_clip, norm)
+        torch._foreach_mul_(pieces, (gradient_clip / (norm + 1e-6)).clamp(max=1.0))
     optimizer.step(learning_rate, skipped)
     return StepResult(total, norm, skipped, stops)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,4 +25,4 @@ class Task:
     measure: Measure
     validate: Callable[[Sequence[Tensor], Numerics], tuple[float, float]]  # -> nats per target, the measure's value
     among: int = 1  # steps whose examples are dealt out among them by length
-    sample: Callable[[int], Sampled | None] = lambda step: None  # text to show after a step
+    sample: Callable[[int, Any], Sampled | None] = lambda step, model: None  # text of a model to show after a step

@@ -13,11 +13,15 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Topology:
-    """`rank` of `world` workers. A world of one needs no process group."""
+    """`rank` of `world` workers. A world of one needs no process group.
+
+    mesh: a DeviceMesh, how they share a model (`llm.training.parallel`); None where each holds and computes all of it.
+    """
 
     rank: int = 0
     world: int = 1
     group: Any = field(default=None, compare=False)  # of torch.distributed; the one that it began with where there is none
+    mesh: Any = field(default=None, compare=False)
 
     def beside(self) -> Self:
         """The same workers over connections of their own, for a thread beside the training. All of them ask for it at once."""
@@ -27,12 +31,26 @@ class Topology:
     def leads(self) -> bool:
         return self.rank == 0
 
+    @property
+    def shares(self) -> int:
+        """Into how many parts a batch is cut: workers of a tensor group compute the same one."""
+        return self.world if self.mesh is None else int(self.mesh["data"].size())
+
+    @property
+    def share(self) -> int:
+        """Which of the parts is this worker's."""
+        return self.rank if self.mesh is None else int(self.mesh["data"].get_local_rank())
+
+    def has(self, dimension: str) -> bool:
+        """Whether workers share a model along this dimension of the mesh: "shard" or "tensor"."""
+        return self.mesh is not None and self.mesh[dimension].size() > 1
+
     def add(self, tensors: Sequence[Tensor]) -> None:
-        """Replaces each tensor by its sum over the workers, in one message."""
+        """Replaces each tensor by its sum over the parts of the batch, in one message."""
         if self.world == 1:
             return
         flat = torch.cat([tensor.reshape(-1) for tensor in tensors])
-        dist.all_reduce(flat, group=self.group)
+        dist.all_reduce(flat, group=self.group if self.mesh is None else self.mesh["data"].get_group())
         for tensor, part in zip(tensors, flat.split([tensor.numel() for tensor in tensors]), strict=True):
             tensor.copy_(part.view_as(tensor))
 
