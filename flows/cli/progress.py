@@ -10,11 +10,13 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from flows.cli.output import duration, table
+from flows.pace import Pace, step_words
+from flows.restarts import restart_line, rollback_line
+from flows.spending import spent_line
 from flows.work.card import one_line
 from llm import events
 
 _LOG_SECONDS = 15.0  # between two progress lines in a log
-_WORTH_SAYING = 0.01  # of a step's time
 
 
 class Terminal:
@@ -36,6 +38,7 @@ class Terminal:
         )
         self._task: TaskID | None = None
         self._stage, self._began, self._logged = "", 0.0, 0.0
+        self._pace = Pace()
 
     def __enter__(self) -> Self:
         if self._live:
@@ -48,6 +51,7 @@ class Terminal:
 
     def stage(self, name: str) -> None:
         self._stage, self._began, self._logged = name, monotonic(), monotonic()
+        self._pace = Pace()
         if self._live:
             self._task = self._bar.add_task(name, total=None, note="")
         else:
@@ -63,10 +67,7 @@ class Terminal:
     def __call__(self, event: events.Event) -> None:
         match event:
             case events.StepDone():
-                note = f"step {event.step:,}/{event.steps:,}  loss {event.loss:.3f}  {event.tokens_per_second:,.0f} tokens/s"
-                if event.data_wait_share >= _WORTH_SAYING:
-                    note += f"  {event.data_wait_share:.0%} waiting for data"
-                self._advance(event.step, event.steps, note)
+                self._advance(event.step, event.steps, step_words(event), self._pace(event))
             case events.Progress():
                 self._advance(
                     event.done,
@@ -74,6 +75,7 @@ class Terminal:
                     f"{event.what} {event.done:,} of {event.total:,} {event.unit}"
                     if event.total
                     else f"{event.what} {event.done:,} {event.unit}",
+                    (monotonic() - self._began) / event.done * (event.total - event.done) if event.total and event.done else None,
                 )
             case events.Validated():
                 measured = f"{event.value:.3f} {event.measure.replace('_', ' ')}"
@@ -82,6 +84,14 @@ class Terminal:
                 self._print(f"  sample: {event.prompt}|{one_line(event.text)}")
             case events.Resumed():
                 self._print(f"  going on after step {event.step:,}, from {event.name}")
+            case events.Restarted():
+                self._print(f"  {restart_line(event)}")
+            case events.Skipped():
+                self._print(f"  step {event.step:,} skipped: {event.why}")
+            case events.RolledBack():
+                self._print(f"  {rollback_line(event)}")
+            case events.Spent():
+                self._print(f"  {spent_line(event)}")
             case events.Noted():
                 self._print(f"  {event.message}")
             case events.Tabled():
@@ -89,13 +99,11 @@ class Terminal:
             case events.CheckpointSaved():
                 pass
 
-    def _advance(self, done: int, total: int, note: str) -> None:
+    def _advance(self, done: int, total: int, note: str, left: float | None) -> None:
         if self._live and self._task is not None:
             self._bar.update(self._task, completed=done, total=total or None, note=escape(note))
         elif monotonic() - self._logged >= _LOG_SECONDS:
-            elapsed = monotonic() - self._began
-            eta = f"  ETA {duration(elapsed / done * (total - done))}" if total and done else ""
-            self._print(f"  {note}{eta}")
+            self._print(f"  {note}" + (f"  ETA {duration(left)}" if left is not None else ""))
             self._logged = monotonic()
 
     def _clear(self) -> None:

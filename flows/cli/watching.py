@@ -1,4 +1,4 @@
-"""Who watches a flow that was started from the command line: the terminal, and for a training also MLflow."""
+"""Who watches a flow that was started from the command line: the terminal, and for a training also MLflow and Prefect's page."""
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -18,8 +18,10 @@ def watching(settings: Settings, terminal: Terminal) -> Callable[[Stage, str], A
         terminal.stage(stage.name)
         try:
             if stage.name in TRACKED:
-                with tracked(settings, stage, run) as track:
-                    yield _both(terminal, track)
+                from flows.pipeline.board import Board  # Prefect, which has to be prepared before it is loaded
+
+                with tracked(settings, stage, run) as track, Board(stage.name) as board:
+                    yield _all(terminal, track, board)
             else:
                 yield terminal
         except BaseException:
@@ -30,9 +32,9 @@ def watching(settings: Settings, terminal: Terminal) -> Callable[[Stage, str], A
     return watch
 
 
-def _both(first: Observer, second: Observer) -> Observer:
+def _all(*observers: Observer) -> Observer:
     def observe(event: Event) -> None:
-        first(event)
-        second(event)
+        for each in observers:
+            each(event)
 
     return observe

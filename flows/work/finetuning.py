@@ -50,9 +50,9 @@ def finetuned(
         steps=steps,
         numerics=numerics,
     )
-    history = run_training(job, finetune, plan, config.workers)
+    history, watch = run_training(job, finetune, plan, config.workers)
     job.still_ours()
-    metrics = publish_metrics(job, history, measure)
+    metrics = publish_metrics(job, history, watch, measure)
     checkpoint, folder = last_checkpoint(job), job.scratch / "package"
     write(checkpoint, folder)
     lineage = {
@@ -63,13 +63,14 @@ def finetuned(
         "base_run": base.prefix,
         "examples": examples.version,
         "checkpoint": checkpoint.prefix,
+        **watch.document(),
         **{name: examples.facts[name] for name in _FROM_EXAMPLES},
         **as_judged(examples),
         **_licence_of(base),
     }
     package = publish_package(job, folder, lineage)
     shutil.rmtree(folder, ignore_errors=True)
-    result = training_result(history, measure, start, package, metrics, steps) | dict(facts)
+    result = training_result(history, watch, measure, start, package, metrics, steps) | dict(facts)
     return Outcome({"package": package}, result, numerics.document())
 
 

@@ -50,14 +50,17 @@ def work(job: Job, config: PretrainConfig) -> Outcome:
         numerics=numerics,
         prompt="The",
     )
-    history = run_training(job, pretrain, plan, training.workers)
+    history, watch = run_training(job, pretrain, plan, training.workers)
     job.still_ours()
-    metrics = publish_metrics(job, history, "bits_per_byte")
+    metrics = publish_metrics(job, history, watch, "bits_per_byte")
     foresight = {"predicted": expected, "measured": measured(history, numerics, training.workers)}
     package = _publish_package(
-        job, model, tokens, {"settings": identity(config), "numerics": numerics.document(), "steps": steps, **foresight}
+        job,
+        model,
+        tokens,
+        {"settings": identity(config), "numerics": numerics.document(), "steps": steps, **foresight, **watch.document()},
     )
-    result = training_result(history, "bits_per_byte", start, package, metrics, steps)
+    result = training_result(history, watch, "bits_per_byte", start, package, metrics, steps)
     result |= {"parameters": model.parameters(), "body_parameters": model.body_parameters(), "preset": config.model.name}
     result |= foresight
     return Outcome({"package": package}, result, numerics.document())

@@ -6,7 +6,10 @@ from typing import Any, Final, TypeVar
 
 import torch
 
+from flows.pipeline.artifacts import show_picture
 from flows.pipeline.stage import Job
+from flows.samples import SAMPLES, samples_table
+from flows.work.watch import Watch
 from infra.plots import loss_curve
 from infra.store.manifest import Thing
 from llm.events import Measure, Observer
@@ -32,32 +35,48 @@ def begun(job: Job, training: TrainingConfig | FinetuneConfig, stage: str, *, fl
     return None, Numerics.decide(training.precision, training.optimizer, compile=training.compile, flops=flops)
 
 
-def run_training(job: Job, train: Callable[[J, Observer, Topology], History], plan: J, workers: int) -> History:
-    """`train(plan, ...)` in this process, or on so many Ray workers."""
+def run_training(job: Job, train: Callable[[J, Observer, Topology], History], plan: J, workers: int) -> tuple[History, Watch]:
+    """`train(plan, ...)` in this process, or on so many Ray workers; and what was seen meanwhile."""
+    watch = Watch(job, plan.numerics, workers)
+    try:
+        return _trained(job, train, plan, workers, watch), watch
+    finally:
+        watch.end()
+
+
+def _trained(job: Job, train: Callable[[J, Observer, Topology], History], plan: J, workers: int, observe: Observer) -> History:
     if not workers:
-        return train(plan, job.observe, Topology())
+        return train(plan, observe, Topology())
     from infra.cluster import connect  # Ray costs seconds, and nothing without workers needs it
     from llm.training.distributed import train_on_workers
 
     with connect(job.settings.ray_address, cpus=workers, home=job.settings.home):
-        return train_on_workers(train, plan, workers, job.observe, embedded=job.settings.ray_address is None)
+        return train_on_workers(train, plan, workers, observe, embedded=job.settings.ray_address is None)
 
 
-def publish_metrics(job: Job, history: History, measure: Measure) -> str:
-    """`metrics.parquet`, a row a step, and the curve as a picture for the run's page. Returns the table's place in the store."""
+def publish_metrics(job: Job, history: History, watch: Watch, measure: Measure) -> str:
+    """`metrics.parquet`, a row a step; it, the curve as a picture and the samples as a table are on the run's page in MLflow.
+
+    Returns the place of `metrics.parquet` in the store.
+    """
     table, picture = job.scratch / "metrics.parquet", job.scratch / "loss-curve.png"
     history.write(table)
     steps, losses = zip(*history.series("loss"), strict=True)
     validation = list(history.series(f"validation_{measure}"))
     loss_curve(steps, losses, picture, validation=validation, references={}, title=job.run, measured=_MEASURED[measure])
-    job.store.put_file(f"runs/{job.run}/artifacts/{picture.name}", picture)
+    show_picture(f"loss-{job.run}", picture, f"Loss of {job.run}, step by step.")
+    artifacts = f"runs/{job.run}/artifacts"
+    job.store.put_file(f"{artifacts}/{picture.name}", picture)
+    job.store.write(f"{artifacts}/{table.name}", table.read_bytes())  # the file itself goes with `put_file`
+    if watch.samples:
+        job.store.write(f"{artifacts}/{SAMPLES}", samples_table(watch.samples))
     name = f"runs/{job.run}/{table.name}"
     job.store.put_file(name, table)
     return f"{job.store.url}/{name}"
 
 
 def training_result(
-    history: History, measure: Measure, start: Thing | None, package: Thing, metrics: str, steps: int
+    history: History, watch: Watch, measure: Measure, start: Thing | None, package: Thing, metrics: str, steps: int
 ) -> dict[str, Any]:
     """What the record of a stage that trained says, whatever was trained."""
     last = history.last_validation
@@ -66,11 +85,13 @@ def training_result(
         f"val_{measure}": last[f"validation_{measure}"],
         "tokens_per_second": history.tokens_per_second(),
         "data_wait_share": history.data_wait_share(),
+        "mfu": history.mfu(),
         "tokens": history.tokens(),
         "steps": steps,
         "package_uri": package.uri,
         "metrics_file": metrics,
         "resumed_from": start.facts["step"] if start else None,
+        **watch.document(),
     }
 
 

@@ -21,7 +21,7 @@ _PARAMS = 100
 _PARAM_LENGTH = 6_000
 _TAG_LENGTH = 8_000
 _LOCK_SECONDS = 5.0
-_SHOWN, _SHOWN_BYTES = (".png", ".json", ".md", ".html"), 1 << 20
+_SHOWN = {".png": 1 << 20, ".json": 1 << 20, ".md": 1 << 20, ".html": 1 << 20, ".parquet": 1 << 26}  # bytes at most
 _REFUSALS = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST")  # asking again would not help
 
 
@@ -94,7 +94,9 @@ class _Pass:
         gone = writer_is_gone(self.spool)  # asked before reading: what a writer left before it went is read below
         try:
             for record, end in records(self.spool, self.state.offset):
-                if record["kind"] == "metrics" and self.state.mlflow_run_id is not None:
+                if record["kind"] == "kept" or not record.get("shown", True):
+                    self.state.last_time, self._end = record["time"], end
+                elif record["kind"] == "metrics" and self.state.mlflow_run_id is not None:
                     values = record["values"].items()
                     self._batch += [Metric(key, value, _milliseconds(record["time"]), record["step"]) for key, value in values]
                     self.state.last_time, self._end = record["time"], end
@@ -109,6 +111,8 @@ class _Pass:
                     gone = False  # more may be there
                     break
             self._flush()
+            if self._end > self.state.offset:  # nothing of that was for MLflow
+                self._note()
             if gone and not self.state.complete:
                 self._end_run("KILLED", self.state.last_time)
                 self._note()
@@ -171,7 +175,7 @@ class _Pass:
         store, top = open_store(self.store_url), f"runs/{self.state.run}/artifacts"
         try:
             for entry in store.list(top):
-                if entry.bytes <= _SHOWN_BYTES and entry.name.endswith(_SHOWN):
+                if entry.bytes <= _SHOWN.get(PurePosixPath(entry.name).suffix, 0):
                     folder = str(PurePosixPath(entry.name).parent).removeprefix(top).strip("/")
                     self.client.log_artifact(self._run_id, str(store.get_file(entry.name)), artifact_path=folder or None)
         except Exception as error:  # a picture that does not show is no reason to lose what else there is to ship

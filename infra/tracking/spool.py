@@ -44,9 +44,16 @@ class Spool:
         facts = {"run": self.run, "nonce": uuid.uuid4().hex, "experiment": experiment, "writer": asdict(Owner.here())}
         self._append("opened", **facts, tags=dict(tags or {}), params=dict(params or {}))
 
-    def metrics(self, step: int, values: Mapping[str, float]) -> None:
-        """Values after `step` optimizer steps, at this moment."""
-        self._append("metrics", step=step, values=dict(values))
+    def metrics(self, step: int, values: Mapping[str, float], *, shown: bool = True, **kept: Any) -> None:
+        """Values after `step` optimizer steps, at this moment.
+
+        shown: whether MLflow gets them; the others are for whoever reads the spool. kept: what stays here in any case.
+        """
+        self._append("metrics", step=step, values=dict(values), **kept, **({} if shown else {"shown": False}))
+
+    def keep(self, what: str, **facts: Any) -> None:
+        """For a later attempt that reads this spool; MLflow does not get it."""
+        self._append("kept", what=what, **facts)
 
     def tags(self, tags: Mapping[str, str]) -> None:
         self._append("tags", tags=dict(tags))

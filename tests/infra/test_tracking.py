@@ -17,6 +17,7 @@ from infra.tracking.client import TrackingError, connect, shown
 from infra.tracking.runs import ensure_run
 from infra.tracking.ship import follow, ship_now, start_shipper
 from infra.tracking.spool import Spool, pending, records, shipped
+from infra.tracking.system import Sampler
 from tests.s3_server import S3Server
 
 if TYPE_CHECKING:
@@ -102,6 +103,7 @@ def test_what_a_run_in_a_bucket_left_to_look_at_shows_in_mlflow(
     monkeypatch.setenv("SLIPWAY_CACHE", str(tmp_path / "cache"))
     store = open_store(f"s3://{swift.bucket}/tracked/store")
     store.write(f"runs/{RUN}/artifacts/loss-curve.png", b"a picture")
+    store.write(f"runs/{RUN}/artifacts/metrics.parquet", b"a table")
     store.write(f"runs/{RUN}/artifacts/package/config.json", b"{}")
     store.write(f"runs/{RUN}/artifacts/package/model.safetensors", b"weights")
     spool.open("in a bucket")
@@ -113,7 +115,7 @@ def test_what_a_run_in_a_bucket_left_to_look_at_shows_in_mlflow(
     client = connect(database)
     assert mlflow_run(database, state.mlflow_run_id).info.artifact_uri.startswith(f"{store.url}/runs/mlflow/")
     shown = [each.path for folder in ("", "package") for each in client.list_artifacts(state.mlflow_run_id, folder or None)]
-    assert shown == ["loss-curve.png", "package", "package/config.json"]
+    assert shown == ["loss-curve.png", "metrics.parquet", "package", "package/config.json"]
 
 
 def test_the_spool_costs_microseconds_and_loads_nothing_heavy(tmp_path: Path) -> None:
@@ -334,3 +336,29 @@ def wait_for(condition: Callable[[], bool], seconds: float = 40.0) -> None:
     while not condition():
         assert time.monotonic() < deadline, "it did not happen in time"
         time.sleep(0.05)
+
+
+def test_what_is_kept_for_later_attempts_and_steps_that_are_not_drawn_stay_in_the_spool(
+    spool: Spool, database: str, store_url: str
+) -> None:
+    spool.open("pretrain")
+    for step in range(1, 11):
+        spool.metrics(step, {"loss": 1.0 / step}, shown=step % 5 == 0, made={"tokens": 32})
+        spool.keep("step", step=step)
+    assert ship_now(spool.path, database, store_url).offset == spool.path.stat().st_size, "nothing of it waits to be shipped"
+    spool.close()
+    state = ship_now(spool.path, database, store_url)
+    assert (state.complete, state.refused) == (True, [])
+    assert history(database, state.mlflow_run_id, "loss") == [(5, 0.2), (10, 0.1)]
+
+
+def test_the_machine_is_sampled_into_the_spool_at_least_once(spool: Spool, database: str, store_url: str) -> None:
+    spool.open("pretrain")
+    with Sampler(spool):
+        pass
+    spool.close()
+    state = ship_now(spool.path, database, store_url)
+    told = mlflow_run(database, state.mlflow_run_id).data.metrics
+    assert 10 < told["system/process_memory_megabytes"] < told["system/system_memory_usage_megabytes"]
+    assert 0 < told["system/system_memory_usage_percentage"] < 100
+    assert 0 <= told["system/cpu_utilization_percentage"] <= 100

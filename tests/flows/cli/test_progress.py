@@ -73,3 +73,17 @@ def test_a_terminal_gets_one_live_line_with_rate_and_eta() -> None:
     assert "step 4: 2.125 bits per byte on validation (loss 3.000)" in text
     assert "[red] is no markup here" in text
     assert "pretrain done in" in text
+
+
+def test_restarts_skipped_steps_and_what_was_taken_are_a_line_each(capsys: pytest.CaptureFixture[str]) -> None:
+    with Terminal() as terminal:
+        terminal(events.Skipped(7, "the gradient is inf"))
+        terminal(events.RolledBack(4, 5, 7, "3 steps in a row were skipped"))
+        terminal(events.Restarted(4, "somewhere", 0, 0, 0.0, 12.0))
+        terminal(events.Spent("cpu", 12.34, 5.0, 1, None, "no price is known"))
+    assert capsys.readouterr().err.splitlines() == [
+        "  step 7 skipped: the gradient is inf",
+        "  went back to step 4; the batches of steps 5 to 7 are left out: 3 steps in a row were skipped",
+        "  restarted after step 4: nothing lost, at work again 12.0 s after the last step before",
+        "  took 12.3 worker-seconds of CPU, and 5.0 in 1 attempt before",
+    ]
