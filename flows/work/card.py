@@ -3,6 +3,8 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from flows.work.course import course
+
 _Part = Callable[[Mapping[str, Any]], list[str]]
 
 
@@ -15,6 +17,7 @@ def card(name: str, evidence: Mapping[str, Any], lineage: Mapping[str, Any]) -> 
         *measured(evidence),
         "",
         *_foresight(lineage),
+        *course(lineage),
         "## Gates",
         *(f"- {'passed' if gate['passed'] else '**failed**'}: {gate['name']} ({gate['observed']})" for gate in evidence["gates"]),
         *([] if evidence["gates"] else ["- none: there is no champion to compare with"]),

@@ -47,6 +47,23 @@ def test_the_card_shows_what_was_predicted_beside_what_came() -> None:
     assert "Predicted" not in card("tiny", EVIDENCE, {"base": "0123"})
 
 
+def test_the_card_says_what_the_training_took_and_each_time_it_had_to_go_on() -> None:
+    restart = {"step": 4, "name": "somewhere", "lost": 2, "tokens": 64, "seconds": 0.5, "pause": 12.0}
+    spent = {"device": "cpu", "worker_seconds": 12.34, "failed_worker_seconds": 5.0, "failed_attempts": 1, "money": None}
+    back = {"step": 8, "first": 9, "last": 12, "why": "the loss was far above the rest"}
+    lineage = {
+        "restarts": [restart],
+        "rollbacks": [back],
+        "skipped_steps": [9, 10],
+        "spent": {**spent, "price_source": "no price is known"},
+    }
+    text = card("tiny", EVIDENCE, lineage)
+    assert "- took 12.3 worker-seconds of CPU, and 5.0 in 1 attempt before" in text
+    assert "- restarted after step 4: 2 steps lost (64 tokens, 0.5 s of work), at work again 12.0 s after" in text
+    assert "- went back to step 8; the batches of steps 9 to 12 are left out: the loss was far above the rest" in text
+    assert "- 2 steps skipped: 9, 10" in text
+
+
 def test_the_card_of_a_classifier_shows_its_rivals_each_label_and_where_it_errs() -> None:
     def value(of: float) -> dict[str, Any]:
         return {"value": of, "low": of - 0.05, "high": of + 0.05, "n": 351}
