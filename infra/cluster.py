@@ -23,8 +23,10 @@ import psutil
 import ray
 from ray._private import ray_constants
 from ray._raylet import AuthenticationTokenLoader, Config  # type: ignore[attr-defined]  # compiled, without stubs
-from ray.exceptions import RayError
+from ray.exceptions import RayError, RayTaskError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from infra.store.code import installed, not_ours
 from infra.store.errors import InputError, SlipwayError
 from infra.store.liveness import Owner
 
@@ -37,6 +39,7 @@ _TRAIN_ALONE: Final = {  # a third off the time to the first step, and 4 s off t
 }
 _GRACE_SECONDS: Final = 5.0
 _KNOCK_SECONDS: Final = 5.0
+_ANSWER_SECONDS: Final = 60.0
 
 
 class ClusterError(SlipwayError):
@@ -161,10 +164,36 @@ def _joined(address: str) -> Iterator[None]:
     except Exception as error:
         raise _silent(address, error) from error
     try:
+        _check_machines()
         with _environment(_TRAIN):
             yield
     finally:
         ray.shutdown()
+
+
+def _check_machines() -> None:
+    """Raises InputError naming the cluster's machines on which another Slipway is installed, or none."""
+    nodes = {node["NodeID"]: node["NodeManagerHostname"] for node in ray.nodes() if node["Alive"]}  # type: ignore[no-untyped-call]
+    ask = ray.remote(num_cpus=0)(_installed)
+    asked = {
+        ask.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)).remote(): nodes[node] for node in nodes
+    }
+    others = []
+    for answer, host in asked.items():
+        try:
+            same = ray.get(answer, timeout=_ANSWER_SECONDS) == installed()
+        except RayTaskError:  # it has no such module
+            same = False
+        except RayError:  # gone meanwhile, or cut off: no worker will start there, or it checks again
+            continue
+        if not same:
+            others.append(host)
+    if others:
+        raise not_ours(sorted(others))
+
+
+def _installed() -> str:
+    return installed()  # Ray takes no function with a cache
 
 
 def _initialise(**options: Any) -> None:

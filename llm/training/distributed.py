@@ -18,6 +18,7 @@ from ray.train.v2.api.exceptions import TrainingFailedError, WorkerGroupError
 from ray.train.v2.torch.torch_trainer import TorchTrainer
 
 from infra.store import open_store
+from infra.store.code import check_installed, installed
 from infra.store.errors import InputError, SlipwayError
 from infra.store.folder import FolderStore
 from llm.events import Observer, ignore
@@ -55,7 +56,7 @@ def train_on_workers(
     _check_room(job, workers, embedded=embedded)
     trainer = _Trainer(
         _work,
-        train_loop_config={"train": train, "job": job},
+        train_loop_config={"train": train, "job": job, "code": installed()},
         torch_config=_Torch(),
         scaling_config=ScalingConfig(num_workers=workers, use_gpu=job.numerics.device == "cuda"),
         run_config=RunConfig(
@@ -74,6 +75,7 @@ def train_on_workers(
 
 def _work(config: Mapping[str, Any]) -> None:
     """What each worker runs. Only the first has anything to say."""
+    check_installed(config["code"])
     train, job = config["train"], config["job"]
     context = ray.train.get_context()
     topology = Topology(context.get_world_rank(), context.get_world_size())
