@@ -17,6 +17,7 @@ _IN_A_ROW: Final = 5  # steps skipped, one after the other: it does not pass
 _OF_THE_LAST: Final = (10, 50)  # or so many of so many
 _BEYOND: Final = 3.0  # times as far from the median as anything in the window: what is usual has long tails
 _NATS: Final = 1.0  # the least that a loss lies above the median: one hard example in a small batch is no explosion
+_TIMES: Final = 4.0  # and a gradient norm by so many times the median, for clipping takes care of less
 _DEVIATION: Final = 1.4826  # of a normal distribution, in median absolute deviations
 
 
@@ -25,7 +26,8 @@ class Guard:
     """A step is skipped when its loss or gradient norm is far from what is usual: from those of the last `window` steps taken.
 
     Far is above their median by `threshold` standard deviations (estimated by the median absolute deviation, which a few wild
-    steps do not move), by three times as much as any of the window, and, for a loss, by 1 nat. `window` 0: never.
+    steps do not move), by three times as much as any of the window, and by 1 nat (a norm: by four times the median). `window` 0:
+    never.
     """
 
     window: int
@@ -47,9 +49,9 @@ class Guard:
         if len(taken) < self.window / 2:
             return NEVER
         losses, norms = zip(*taken, strict=True)
-        return self._limit(losses, least=_NATS), self._limit(norms)
+        return self._limit(losses, _NATS), self._limit(norms, _TIMES * statistics.median(norms))
 
-    def _limit(self, values: Sequence[float], *, least: float = 0.0) -> float:
+    def _limit(self, values: Sequence[float], least: float) -> float:
         median = statistics.median(values)
         spread = _DEVIATION * statistics.median(abs(value - median) for value in values)
         return median + max(self.threshold * spread, _BEYOND * (max(values) - median), least)

@@ -68,7 +68,7 @@ def test_a_gpt2_learns_as_a_llama_does(make_job: MakeJob) -> None:
     assert losses[-1] < 0.75 * losses[0]
 
 
-@pytest.mark.parametrize("stop", [3, 4, 5, 11, 12])
+@pytest.mark.parametrize("stop", [3, 5, 12])
 def test_a_run_stopped_at_any_step_ends_as_if_undisturbed_bit_for_bit(store: FolderStore, make_job: MakeJob, stop: int) -> None:
     whole = pretrain(make_job("pretrain-whole-1"), ignore)
     with pytest.raises(Stopped):
