@@ -7,7 +7,7 @@ from flows.pipeline import records
 from flows.pipeline.records import Record
 from infra.store.protocol import Store
 from llm.models.config import CausalConfig
-from llm.training.config import TrainingConfig
+from llm.training.config import TrainingConfig, fewest
 from llm.training.plan import cost
 from llm.training.plan_memory import StepShape, memory
 from llm.training.scaling import LADDER, Outcome
@@ -48,7 +48,7 @@ def predicted(
         "bits_per_byte_source": source,
         "seconds": total.seconds(timed.result["tokens_per_second"]) if timed else None,
         "seconds_source": f"speed of {timed.run} on {timed.host}" if timed else "no run of this model here before",
-        "memory_bytes": memory(model, StepShape.of(training, precision, max(1, training.workers))).peak,
+        "memory_bytes": memory(model, StepShape.of(training, precision, max(1, fewest(training.workers)))).peak,
         "memory_source": "tensors of a step of one process",
     }
 

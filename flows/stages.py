@@ -36,7 +36,7 @@ from llm.data import labelled
 from llm.data.cleaning.config import CleaningConfig
 from llm.data.config import PYTHON_STDLIB, ClassificationData, DataConfig, dataset_name
 from llm.data.instruction_config import InstructionDataConfig
-from llm.training.config import FinetuneConfig
+from llm.training.config import FinetuneConfig, Workers
 from llm.training.resume import newest
 
 if TYPE_CHECKING:
@@ -225,7 +225,7 @@ def rollback(target: str, reason: str = "") -> Stage:
     return Stage("rollback", "flows.work.rollback:work", RollingBack(target, reason), inputs, needs=served.can_serve)
 
 
-def _training(name: str, work: str, config: Any, inputs: dict[str, Input], workers: int) -> Stage:
+def _training(name: str, work: str, config: Any, inputs: dict[str, Input], workers: Workers) -> Stage:
     """A stage that trains: looks for the cluster and the newest checkpoint before anything starts."""
 
     def check_cluster(settings: Settings) -> None:

@@ -31,7 +31,10 @@ from infra.store.errors import InputError, SlipwayError
 from infra.store.liveness import Owner
 
 _OBJECT_STORE_BYTES: Final = 200_000_000  # ours go through the store: Ray keeps small messages alone
-_TRAIN: Final = {"RAY_CHDIR_TO_TRIAL_DIR": "0"}  # Ray Train reads its switches from the driver's environment
+_TRAIN: Final = {  # Ray Train reads its switches from the driver's environment
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "20",  # for room that the cluster seems to have, before it is looked at again
+}
 _TRAIN_ALONE: Final = {  # a third off the time to the first step, and 4 s off the end, where nobody shares the cluster
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",
@@ -201,11 +204,16 @@ def _initialise(**options: Any) -> None:
     Config.initialize("")  # Ray keeps the first token it reads for the life of the process: have it read the environment again
     AuthenticationTokenLoader.instance().reset_cache()
     on_sigterm = signal.getsignal(signal.SIGTERM)
+    ray._private.worker.listen_error_messages = _say_nothing  # type: ignore[assignment]  # it prints on our standard output
     try:
         ray.init(log_to_driver=False, logging_level=logging.ERROR, **options)
     finally:
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, on_sigterm)  # Ray takes it for itself: what a signal does is for the program to say
+
+
+def _say_nothing(worker: Any, stopped: threading.Event) -> None:
+    """In place of the thread that prints what Ray tells a driver: what a person has to know, the caller says."""
 
 
 def _settings() -> dict[str, str]:
@@ -250,6 +258,9 @@ def _end_strays(records: Path) -> None:
 
 
 def _stop(folder: Path) -> None:
+    node = ray._private.worker.global_worker.node
+    if node and any(kind in ("gcs_server", "raylet") for kind, _ in node.dead_processes()):
+        _end(folder, grace=0)  # what is left waits for the head, Ray too
     try:
         ray.shutdown()
     finally:

@@ -20,6 +20,7 @@ from infra.store import open_store
 from infra.store.errors import InputError
 from infra.store.protocol import Store
 from llm.models.config import CausalConfig
+from llm.training.config import fewest, most
 from llm.training.gpus import GPU, GPUS, PRICES_AS_OF, gpu
 from llm.training.known_runs import KNOWN_RUNS, meaning
 from llm.training.plan import Cost, cost, rent
@@ -108,7 +109,7 @@ def _on_gpus(
     price: float | None,
     tokens_per_second: float,
 ) -> dict[str, Any]:
-    training, gpus = chosen.training, gpus or max(1, chosen.training.workers)
+    training, gpus = chosen.training, gpus or max(1, most(chosen.training.workers))
     rented = rent(total, training, kind, gpus, mfu=mfu, tokens_per_second=tokens_per_second, price=price, prices_as_of=PRICES_AS_OF)
     shape = StepShape.of(training, "fp8" if training.precision == "fp8" else "bf16", gpus)
     return {
@@ -124,8 +125,8 @@ def _here(
     chosen: PretrainRecipe, model: CausalConfig, total: Cost, tokens_per_second: float, measure: bool, store: Store
 ) -> dict[str, Any]:
     rate, source, precision = _rate(chosen, model, tokens_per_second, store)
-    shape = StepShape.of(chosen.training, precision, max(1, chosen.training.workers))
-    limit = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // max(1, chosen.training.workers)
+    shape = StepShape.of(chosen.training, precision, max(1, fewest(chosen.training.workers)))
+    limit = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // max(1, most(chosen.training.workers))
     document = {
         **_memory(model, shape, limit, None),
         "tokens_per_second": rate,

@@ -1,5 +1,6 @@
 """What the works of every training share: here or on Ray, its numerics, its curve, its last checkpoint."""
 
+import os
 from collections.abc import Callable
 from resource import RUSAGE_SELF, getrusage
 from typing import Any, Final, TypeVar
@@ -13,7 +14,7 @@ from flows.work.watch import Watch
 from infra.plots import loss_curve
 from infra.store.manifest import Thing
 from llm.events import Measure, Observer
-from llm.training.config import FinetuneConfig, TrainingConfig
+from llm.training.config import FinetuneConfig, TrainingConfig, Workers, most
 from llm.training.history import History
 from llm.training.job import TrainingJob
 from llm.training.numerics import Numerics
@@ -35,23 +36,21 @@ def begun(job: Job, training: TrainingConfig | FinetuneConfig, stage: str, *, fl
     return None, Numerics.decide(training.precision, training.optimizer, compile=training.compile, flops=flops)
 
 
-def run_training(job: Job, train: Callable[[J, Observer, Topology], History], plan: J, workers: int) -> tuple[History, Watch]:
+def run_training(job: Job, train: Callable[[J, Observer, Topology], History], plan: J, workers: Workers) -> tuple[History, Watch]:
     """`train(plan, ...)` in this process, or on so many Ray workers; and what was seen meanwhile."""
-    watch = Watch(job, plan.numerics, workers)
+    watch = Watch(job, plan.numerics, most(workers))
     try:
         return _trained(job, train, plan, workers, watch), watch
     finally:
         watch.end()
 
 
-def _trained(job: Job, train: Callable[[J, Observer, Topology], History], plan: J, workers: int, observe: Observer) -> History:
+def _trained(job: Job, train: Callable[[J, Observer, Topology], History], plan: J, workers: Workers, observe: Observer) -> History:
     if not workers:
         return train(plan, observe, Topology())
-    from infra.cluster import connect  # Ray costs seconds, and nothing without workers needs it
-    from llm.training.distributed import train_on_workers
+    from flows.work.workers import train_on_ray  # Ray costs seconds, and nothing without workers needs it
 
-    with connect(job.settings.ray_address, cpus=workers, home=job.settings.home):
-        return train_on_workers(train, plan, workers, observe, embedded=job.settings.ray_address is None)
+    return train_on_ray(job, train, plan, workers, observe, cores=os.cpu_count() or 1)
 
 
 def publish_metrics(job: Job, history: History, watch: Watch, measure: Measure) -> str:
@@ -95,7 +94,7 @@ def training_result(
     }
 
 
-def measured(history: History, numerics: Numerics, workers: int) -> dict[str, Any]:
+def measured(history: History, numerics: Numerics, workers: Workers) -> dict[str, Any]:
     """What was predicted, as it came: bits per byte of the last look, seconds of all steps, bytes at the peak of this process.
 
     On a CPU the peak counts Python and torch too, half a GB; on a GPU torch's tensors alone. None where workers trained.

@@ -234,15 +234,18 @@ def _shares_and_workers(config: TrainingConfig | FinetuneConfig, where: str) -> 
     few, many = fewest(config.workers), most(config.workers)
     if few < 0 or many < few or (not isinstance(config.workers, int) and not few):
         found.append(f"{where}workers is {_shown(config.workers)}, it must be 0 or more, or two numbers from 1, the fewest first")
-    elif many and not worker_counts(config.workers, config.batch_size, config.tensor_parallel):
-        together = f", {config.tensor_parallel} of which compute together" if config.tensor_parallel > 1 else ""
+        return found
+    tensor, size = max(1, config.tensor_parallel), config.shard_size
+    if size and (config.parallel != "hybrid" or size % tensor):
+        found.append(f"{where}shard_size {size} goes with hybrid alone, and has to be a multiple of {where}tensor_parallel")
+    elif (size or tensor > 1) and not worker_counts(config.workers, 0, tensor, size):
+        field, value = ("shard_size", size) if size else ("tensor_parallel", tensor)
+        found.append(f"{where}{field} {value} takes {where}workers in a multiple of it, here are {_shown(config.workers)}")
+    elif many and not worker_counts(config.workers, config.batch_size, tensor, size):
+        together = f", {tensor} of which compute together" if tensor > 1 else ""
         found.append(f"{where}batch_size {config.batch_size} does not divide among {_shown(config.workers)} workers{together}")
-    elif config.tensor_parallel > max(1, many):
-        found.append(f"{where}tensor_parallel {config.tensor_parallel} takes as many {where}workers, here are {many}")
-    if config.tensor_parallel > 1 and config.precision == "fp8":
+    if tensor > 1 and config.precision == "fp8":
         found.append(f"{where}precision fp8 and {where}tensor_parallel do not go together: take bf16, or 1")
-    if config.shard_size % max(1, config.tensor_parallel):
-        found.append(f"{where}shard_size {config.shard_size} is no multiple of {where}tensor_parallel {config.tensor_parallel}")
     return found
 
 
@@ -256,11 +259,13 @@ def most(workers: Workers) -> int:
     return workers if isinstance(workers, int) else workers[1]
 
 
-def worker_counts(workers: Workers, batch_size: int, tensor: int = 1) -> tuple[int, ...]:
-    """Of those allowed the ones among which a batch divides, where each `tensor` of them have the same part of it."""
-    tensor = max(1, tensor)
+def worker_counts(workers: Workers, batch_size: int, tensor: int = 1, shard_size: int = 0) -> tuple[int, ...]:
+    """Of those allowed the ones among which a batch divides.
+
+    tensor: how many have the same part of it. shard_size: how many hold the state together, if that is given: a multiple of them.
+    """
     counts = range(max(1, fewest(workers)), most(workers) + 1)
-    return tuple(count for count in counts if count % tensor == 0 and batch_size % (count // tensor) == 0)
+    return tuple(count for count in counts if count % (shard_size or tensor) == 0 and batch_size % (count // tensor) == 0)
 
 
 def _shown(workers: Workers) -> str:
