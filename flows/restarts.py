@@ -32,18 +32,15 @@ class Restarts:
         self._observe, self._clock = observe, clock
         self._made = deque(before, _REMEMBERED)
         self._resumed: Resumed | None = None
-        self._rolled_back = False
         self.told: list[Restarted] = []
 
     def __call__(self, event: Event) -> None:
         match event:
             case Resumed():
-                self._resumed = None if self._rolled_back else event
+                self._resumed = event
             case RolledBack():
                 go_back(self._made, event.step)
-                self._rolled_back = True
             case StepDone():
-                self._rolled_back = False
                 self._step(event)
         self._observe(event)
 

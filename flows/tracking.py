@@ -35,13 +35,16 @@ def tracked(settings: Settings, stage: Stage, run: str) -> Iterator[Observer]:
         start_shipper(waiting, settings.tracking_uri, settings.store)
     try:
         with Sampler(spool):
-            yield Curve(spool, settings.store)
+            curve = Curve(spool, settings.store)
+            yield curve
     except KeyboardInterrupt:
         spool.close("KILLED")
         raise
     except BaseException:
         spool.close("FAILED")
         raise
+    if curve.sampled:
+        spool.tags(TABLE_TAG)  # the file is there once the work is done
     spool.close()
 
 
@@ -59,6 +62,7 @@ class Curve:
         self._skipped: set[int] = set()
         self._notes: list[str] = []
         self._restarts = self._rollbacks = 0
+        self.sampled = False
 
     def __call__(self, event: Event) -> None:
         match event:
@@ -67,7 +71,7 @@ class Curve:
             case Validated() if event.step >= self._told:
                 self._spool.metrics(event.step, {"validation_loss": event.loss, f"validation_{event.measure}": event.value})
             case Sampled():
-                self._spool.tags(TABLE_TAG)
+                self.sampled = True
                 self._spool.keep("sampled", sample=asdict(event))
             case Resumed():
                 self._spool.tags({"slipway.resumed_from": event.name})
@@ -76,14 +80,11 @@ class Curve:
                 self._restarts += 1
                 self._spool.keep("restarted", restart=asdict(event))
                 self._note(restart_line(event), {"slipway.restarts": str(self._restarts)})
-            case Skipped() if event.step not in self._skipped:
-                self._skipped.add(event.step)
-                self._spool.metrics(event.step, {"skipped_steps": len(self._skipped)})
-                self._spool.tags({"slipway.skipped_steps": str(len(self._skipped))})
+            case Skipped():
+                self._skip(event.step)
             case RolledBack():
-                self._rollbacks += 1
                 self._told = min(self._told, event.step)
-                self._note(rollback_line(event), {"slipway.rollbacks": str(self._rollbacks)})
+                self._go_back(event)
             case Spent():
                 self._spend(event)
 
@@ -102,7 +103,10 @@ class Curve:
         """Steps of an earlier attempt, or that a killed worker took with it: the checkpoint has them."""
         from llm.training.history import History  # pyarrow, which a training has loaded by then
 
-        rows = History.of(load(open_store(self._store_url), resumed.name)).rows
+        history = History.of(load(open_store(self._store_url), resumed.name))
+        for back in history.rollbacks[self._rollbacks :]:
+            self._go_back(RolledBack(**back))
+        rows = history.rows
         seen = sum(row["tokens"] for row in rows[: self._told])
         for row in rows[self._told :]:
             seen += row["tokens"]
@@ -110,12 +114,24 @@ class Curve:
                 self._spool.metrics(row["step"], _known({name: row.get(name) for name in _AT_STEPS}) | {"tokens_seen": seen})
             if looked := _known({name: row.get(name) for name in _AT_VALIDATIONS}):
                 self._spool.metrics(row["step"], looked)
+            if row.get("skipped"):
+                self._skip(row["step"])
         self._told = max(self._told, resumed.step)
 
     def _shown(self, step: int, last: int = 0) -> bool:
         """Whether the step is among those that are drawn. last: the number of steps, where the run has not said it yet."""
         steps = self._steps or last
         return step in (1, steps) or step % math.ceil(steps / _POINTS) == 0
+
+    def _skip(self, step: int) -> None:
+        if step not in self._skipped:
+            self._skipped.add(step)
+            self._spool.metrics(step, {"skipped_steps": len(self._skipped)})
+            self._spool.tags({"slipway.skipped_steps": str(len(self._skipped))})
+
+    def _go_back(self, back: RolledBack) -> None:
+        self._rollbacks += 1
+        self._note(rollback_line(back), {"slipway.rollbacks": str(self._rollbacks)})
 
     def _note(self, line: str, tags: dict[str, str]) -> None:
         self._notes.append(f"- {line}")

@@ -9,6 +9,7 @@ from uuid import UUID
 
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.actions import ArtifactCreate, ArtifactUpdate
+from prefect.client.schemas.objects import TaskRun
 from prefect.context import TaskRunContext
 
 from flows.pace import Pace, step_words
@@ -25,7 +26,8 @@ class Board:
     A server that is away, or refuses, is asked again at the next update; training does not notice.
     """
 
-    def __init__(self, stage: str, *, every: float = _EVERY) -> None:
+    def __init__(self, stage: str, *, task_run: TaskRun | None = None, every: float = _EVERY) -> None:
+        """task_run: on whose page; by default the one that is in force, and outside of any nothing is shown."""
         self._stage, self._every = stage, every
         self._pace = Pace()
         self._left: float | None = None
@@ -34,7 +36,7 @@ class Board:
         self._artifact: UUID | None = None
         self._told, self._ended = threading.Event(), threading.Event()
         context = TaskRunContext.get()
-        self._run = context.task_run if context is not None else None  # outside a run of Prefect's nobody looks
+        self._run = task_run or (context.task_run if context is not None else None)
         self._thread = threading.Thread(target=copy_context().run, args=(self._keep,), name=f"board of {stage}", daemon=True)
 
     def __call__(self, event: Event) -> None:

@@ -63,7 +63,7 @@ def finetuned(
         "base_run": base.prefix,
         "examples": examples.version,
         "checkpoint": checkpoint.prefix,
-        **watch.document(),
+        **watch.document(history),
         **{name: examples.facts[name] for name in _FROM_EXAMPLES},
         **as_judged(examples),
         **_licence_of(base),

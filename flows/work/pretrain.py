@@ -58,7 +58,7 @@ def work(job: Job, config: PretrainConfig) -> Outcome:
         job,
         model,
         tokens,
-        {"settings": identity(config), "numerics": numerics.document(), "steps": steps, **foresight, **watch.document()},
+        {"settings": identity(config), "numerics": numerics.document(), "steps": steps, **foresight, **watch.document(history)},
     )
     result = training_result(history, watch, "bits_per_byte", start, package, metrics, steps)
     result |= {"parameters": model.parameters(), "body_parameters": model.body_parameters(), "preset": config.model.name}

@@ -63,7 +63,7 @@ def publish_metrics(job: Job, history: History, watch: Watch, measure: Measure) 
     steps, losses = zip(*history.series("loss"), strict=True)
     validation = list(history.series(f"validation_{measure}"))
     loss_curve(steps, losses, picture, validation=validation, references={}, title=job.run, measured=_MEASURED[measure])
-    show_picture(f"loss-{job.run}", picture, f"Loss of {job.run}, step by step.")
+    show_picture(f"loss-{job.run.rsplit('-', 2)[0]}", picture, f"Loss of {job.run}, step by step.")
     artifacts = f"runs/{job.run}/artifacts"
     job.store.put_file(f"{artifacts}/{picture.name}", picture)
     job.store.write(f"{artifacts}/{table.name}", table.read_bytes())  # the file itself goes with `put_file`
@@ -90,7 +90,7 @@ def training_result(
         "package_uri": package.uri,
         "metrics_file": metrics,
         "resumed_from": start.facts["step"] if start else None,
-        **watch.document(),
+        **watch.document(history),
     }
 
 

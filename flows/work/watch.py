@@ -9,8 +9,9 @@ from flows.attempts import attempts
 from flows.pipeline.stage import Job
 from flows.restarts import Restarts, standing
 from flows.spending import Meter, spent, worker_seconds
-from llm.events import Event, RolledBack, Sampled, Skipped, Spent
+from llm.events import Event, Sampled, Spent
 from llm.training.gpus import of_device
+from llm.training.history import History
 from llm.training.numerics import Numerics
 
 
@@ -23,19 +24,12 @@ class Watch:
         self._restarts = Restarts(job.observe, standing(made for attempt in self._earlier for made in attempt.made))
         self._meter = Meter(workers)
         self._samples = {sample.step: sample for attempt in self._earlier for sample in attempt.samples}
-        self._skipped: set[int] = set()
-        self._rollbacks: list[RolledBack] = []
         self._spent: Spent | None = None
 
     def __call__(self, event: Event) -> None:
         self._meter(event)
-        match event:
-            case Sampled():
-                self._samples[event.step] = event
-            case Skipped():
-                self._skipped.add(event.step)
-            case RolledBack():
-                self._rollbacks.append(event)
+        if isinstance(event, Sampled):
+            self._samples[event.step] = event
         self._restarts(event)
 
     def end(self) -> None:
@@ -52,13 +46,13 @@ class Watch:
         """Those of earlier attempts among them, in the order of their steps."""
         return [self._samples[step] for step in sorted(self._samples)]
 
-    def document(self) -> dict[str, Any]:
-        """For the stage's record and the card, once it has ended."""
+    def document(self, history: History) -> dict[str, Any]:
+        """For the stage's record and the card, once it has ended. history: of the whole run, skipped steps and rollbacks too."""
         assert self._spent is not None, "the training has ended"
         before = [restart for attempt in self._earlier for restart in attempt.restarts]
         return {
             "restarts": [asdict(restart) for restart in (*before, *self._restarts.told)],
-            "skipped_steps": sorted(self._skipped),
-            "rollbacks": [asdict(back) for back in self._rollbacks],
+            "skipped_steps": [row["step"] for row in history.rows if row.get("skipped")],
+            "rollbacks": history.rollbacks,
             "spent": asdict(self._spent),
         }

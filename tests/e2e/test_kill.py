@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.e2e.conftest import FAST, Slipway
+from tests.e2e.seen import mlflow_shows_it, prefect_shows_it, restarts_are_told
 
 LONG = [*FAST, "--set=training.steps=400"]
 PRETRAIN = ["run", "pretrain", "--set", "data.path=text.txt", *LONG, "--json"]
@@ -55,6 +56,9 @@ def test_killed_and_started_again_a_run_ends_with_the_loss_column_of_an_undistur
     assert undisturbed["resumed_from"] is None
     assert loss_column(document["metrics_file"]) == loss_column(undisturbed["metrics_file"])
     assert document["metrics"]["val_loss"] == undisturbed["metrics"]["val_loss"]
+    restarts_are_told(resumed)
+    mlflow_shows_it(slipway.home, document, 400)
+    prefect_shows_it(slipway.home)
 
 
 @pytest.mark.slow

@@ -60,9 +60,13 @@ def test_an_undisturbed_run_and_one_that_goes_back_by_itself_are_no_restarts() -
     for events in (
         [*steps(1, 4), CheckpointSaved(4, NAME), Skipped(5, "spike"), *steps(5, 9)],
         [*steps(1, 6), RolledBack(4, 5, 6, "spike"), *steps(5, 9)],
-        [*steps(1, 6), RolledBack(4, 5, 6, "spike"), Resumed(4, NAME), *steps(5, 9)],
     ):
         assert hear(events) == events
+
+
+def test_workers_that_died_right_after_going_back_lost_nothing() -> None:
+    told = hear([*steps(1, 6), RolledBack(4, 5, 6, "spike"), Resumed(4, NAME), *steps(5, 9)])
+    assert [event.lost for event in told if isinstance(event, Restarted)] == [0]
 
 
 def test_a_run_that_goes_on_for_a_killed_one_counts_from_the_last_step_of_that() -> None:

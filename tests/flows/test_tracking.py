@@ -123,6 +123,24 @@ def test_a_skipped_step_is_counted_once_though_it_is_told_again(store: FolderSto
     assert curve(spool, "skipped_steps") == [(3, 1), (5, 2)]
 
 
+def test_a_run_that_goes_on_has_the_skipped_steps_and_rollbacks_of_the_killed_one(
+    store: FolderStore, tmp_path: Path, spool: Spool
+) -> None:
+    history = History(rollbacks=[{"step": 1, "first": 2, "last": 4, "why": "a spike"}])
+    for step in (1, 2, 3):
+        history.add(done(step), skipped=step == 2)
+    (tmp_path / "checkpoint").mkdir()
+    history.write(tmp_path / "checkpoint" / FILE)
+    name = publish(store, "runs/pretrain-a-1/checkpoints/step-00000003", tmp_path / "checkpoint", {}).prefix
+    tell = Curve(spool, store.url)
+    tell(Resumed(3, name))
+    tell(Resumed(3, name))
+    tell(Skipped(2, "told again"))
+    assert curve(spool, "skipped_steps") == [(2, 1)]
+    assert tags(spool)["slipway.rollbacks"] == "1"
+    assert tags(spool)["mlflow.note.content"].count("the batches of steps 2 to 4 are left out: a spike") == 1
+
+
 def test_restarts_and_cost_stand_in_the_description_of_the_run(store: FolderStore, spool: Spool) -> None:
     tell = Curve(spool, store.url)
     tell(done(1))
