@@ -89,9 +89,9 @@ def copied(state: Mapping[str, Tensor]) -> State:
     return {name: value.detach().to("cpu", copy=True) for name, value in state.items()}
 
 
-def with_random_state(state: State, device: str, rank: int) -> State:
-    """And where the random numbers of this worker stand."""
-    return state | {f"random.{rank}.{name}": value for name, value in random_state(device).items()}
+def with_random_state(state: State, device: str, share: int) -> State:
+    """And where the random numbers stand of the workers that have this part of each batch."""
+    return state | {f"random.{share}.{name}": value for name, value in random_state(device).items()}
 
 
 @dataclass(frozen=True)
@@ -115,15 +115,15 @@ class Reader:
                     where=checkpoint.uri,
                     mend=f"Start over with --force {self.stage}.",
                 )
-        rank = self.topology.rank
-        if rank < checkpoint.facts.get("workers", 0):
-            whole = with_random_state(state, self.device, rank)
+        share = self.topology.share
+        if share < checkpoint.facts.get("shares", 0):
+            whole = with_random_state(state, self.device, share)
             _load(checkpoint, whole)
-            prefix = f"random.{rank}."
+            prefix = f"random.{share}."
             set_random_state({name.removeprefix(prefix): value for name, value in whole.items() if name.startswith(prefix)})
         else:
             _load(checkpoint, state)
-            seed(self.seed, checkpoint.facts["step"], rank)
+            seed(self.seed, checkpoint.facts["step"], share)
         return History.of(checkpoint)
 
 

@@ -129,7 +129,7 @@ class _Training:
         self.reader = Reader(job.stage, numerics.device, config.seed, topology)
         self.order, self.history = work.order, History()
         self.stopping = self.owing = False  # asked to stop; a checkpoint is due, and was put off
-        seed(config.seed, 0, topology.rank)
+        seed(config.seed, 0, topology.share)
         if (start := self._newest()) is not None:
             self._restore(start)
             observe(Resumed(len(self.history.rows), start.prefix))
@@ -259,11 +259,11 @@ class _Training:
             **self.work.facts,
             "numerics": numerics.document(),
             "tokens_seen": self.seen,
-            "workers": self.topology.world,
+            "shares": self.topology.shares,
             "skip_steps": self.order.skip_steps,
             "rollbacks": self.history.rollbacks,
         }
-        return with_random_state(self.state, numerics.device, self.topology.rank), self.history, facts
+        return with_random_state(self.state, numerics.device, self.topology.share), self.history, facts
 
     def _newest(self, before: float = math.inf) -> Thing | None:
         """As the first worker finds it."""

@@ -10,9 +10,12 @@ import torch
 from torch import Tensor
 
 
-def seed(seed: int, step: int, rank: int) -> None:
-    """Python's, numpy's and torch's generators, those of this process's GPU too, as a function of these three."""
-    key = int.from_bytes(hashlib.sha256(repr((seed, step, rank)).encode()).digest()[:4], "little")
+def seed(seed: int, step: int, share: int) -> None:
+    """Python's, numpy's and torch's generators, those of this process's GPU too, as a function of these three.
+
+    share: which part of each batch is this worker's; those of a tensor group have the same, and must draw the same.
+    """
+    key = int.from_bytes(hashlib.sha256(repr((seed, step, share)).encode()).digest()[:4], "little")
     random.seed(key)
     np.random.seed(key)
     torch.manual_seed(key)

@@ -85,6 +85,7 @@ def train_step(
     count = torch.as_tensor(sum(objective.count(batch) for batch in micro_batches), dtype=torch.float32, device=device)
     stops = torch.full((), float(stop), device=device)
     topology.add([count, stops])
+    topology.spread(stops)
     total = torch.zeros((), device=device)
     sharded: Any = model if topology.has("shard") else None
     if sharded:

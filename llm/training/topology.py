@@ -54,6 +54,11 @@ class Topology:
         for tensor, part in zip(tensors, flat.split([tensor.numel() for tensor in tensors]), strict=True):
             tensor.copy_(part.view_as(tensor))
 
+    def spread(self, sum_of_parts: Tensor) -> None:
+        """Makes what `add` has summed over the parts the sum over all workers: those of a tensor group may have given different."""
+        if self.has("tensor"):
+            dist.all_reduce(sum_of_parts, group=self.mesh["tensor"].get_group())
+
     def gather(self, value: T) -> list[T]:
         """What every worker gave, by rank, once all have."""
         if self.world == 1:

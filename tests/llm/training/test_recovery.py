@@ -147,7 +147,7 @@ def test_dropout_goes_on_where_it_stood(make_job: MakeJob) -> None:
 
 def test_a_worker_that_the_checkpoint_does_not_know_begins_from_seed_step_and_rank(store: FolderStore, tmp_path: Path) -> None:
     state = {"model.weight": torch.ones(3)}
-    name = Checkpoints(store, "a", tmp_path / "scratch").save(7, state, History(), {"workers": 1})
+    name = Checkpoints(store, "a", tmp_path / "scratch").save(7, state, History(), {"shares": 1})
     stands = []
     for rank, seed in ((1, 5), (1, 5), (2, 5), (1, 6)):
         reader = Reader("pretrain", "cpu", seed)
