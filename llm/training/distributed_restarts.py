@@ -10,7 +10,7 @@ from ray.train.v2._internal.execution.failure_handling import DefaultFailurePoli
 from ray.train.v2._internal.execution.scaling_policy import FixedScalingPolicy, NoopDecision, ResizeDecision, ScalingDecision
 from ray.train.v2._internal.execution.worker_group import WorkerGroupPollStatus, WorkerGroupState
 from ray.train.v2.api.config import FailureConfig, ScalingConfig
-from ray.train.v2.api.exceptions import TrainingFailedError, WorkerGroupError
+from ray.train.v2.api.exceptions import ControllerError, TrainingFailedError, WorkerGroupError
 
 from infra.store.errors import SlipwayError, StoreError
 
@@ -36,6 +36,9 @@ class Restarts(DefaultFailurePolicy):
             newest = self._known
         if newest != self._known:
             self._known, self._worker_group_failures = newest, 0
+        if isinstance(training_failed_error, ControllerError) and not self._is_retryable_error(training_failed_error):
+            # A machine was lost while its workers were about to join the others: Ray would give up.
+            training_failed_error = WorkerGroupError(str(training_failed_error), {0: training_failed_error.controller_failure})
         return super().make_decision(training_failed_error)
 
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from ray.cluster_utils import Cluster
 from ray.train.v2._internal.execution.failure_handling import FailureDecision
-from ray.train.v2.api.exceptions import WorkerGroupError
+from ray.train.v2.api.exceptions import ControllerError, WorkerGroupError
 
 from infra.cluster import connect
 from infra.store import open_store
@@ -35,6 +35,12 @@ def test_what_may_pass_is_tried_three_times_from_one_checkpoint() -> None:
     assert decisions(policy, 4) == [FailureDecision.RETRY] * 3 + [FailureDecision.RAISE]
     newest.append("step-2")
     assert decisions(policy, 4) == [FailureDecision.RETRY] * 3 + [FailureDecision.RAISE]
+
+
+def test_a_machine_that_is_lost_before_its_workers_train_costs_a_try_too() -> None:
+    policy = Restarts(3, lambda: "")
+    found = [policy.make_decision(ControllerError(RuntimeError("gloo: connection refused"))) for _ in range(4)]
+    assert found == [FailureDecision.RETRY] * 3 + [FailureDecision.RAISE]
 
 
 def test_what_comes_again_is_not_tried_again() -> None:
