@@ -3,16 +3,19 @@
 Beside `<run>.jsonl` stands `<run>.shipped.json`: how far it was shipped, and as which MLflow run.
 """
 
+import errno
 import json
 import logging
 import os
 import re
+import threading
 import time
 import uuid
+from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from filelock import FileLock
 
@@ -20,14 +23,16 @@ from infra.store.errors import InputError
 from infra.store.liveness import Owner
 
 Status = Literal["FINISHED", "FAILED", "KILLED"]
+_WAITING_BYTES: Final = 64_000_000
 _log = logging.getLogger(__name__)
 
 
 class Spool:
     """The writing end, one a run: `open` first, then `metrics` and `artifact`, `close` last.
 
-    No method raises because of the disk: the first failure is logged as a warning, later ones are silent. Making a
-    Spool touches nothing; two processes may append to one file.
+    No method raises because of the disk. What it does not take waits in memory and is written, in order, once it does; the first
+    failure is logged as a warning, and at the end what never found room. Making a Spool touches nothing; two processes may append
+    to one file.
     """
 
     def __init__(self, folder: Path, run: str) -> None:
@@ -37,7 +42,9 @@ class Spool:
         self.run, self.path = run, folder / f"{run}.jsonl"
         self._descriptor: int | None = None
         self._torn = False  # whether the file ends within a line
-        self._warned = False
+        self._lock = threading.Lock()  # the sampler of the machine writes from a thread of its own
+        self._waiting: deque[bytes] = deque()  # lines that the disk did not take
+        self._waiting_bytes = self._left_out = 0
 
     def open(self, experiment: str, *, tags: Mapping[str, str] | None = None, params: Mapping[str, str] | None = None) -> None:
         """Opens the run under an experiment's name. This process is its writer: gone without `close`, it was killed."""
@@ -64,28 +71,46 @@ class Spool:
 
     def close(self, status: Status = "FINISHED") -> None:
         self._append("closed", status=status)
+        if lost := len(self._waiting) + self._left_out:
+            _log.warning("%s could not be written to the end: MLflow lacks %d records of this run", self.path, lost)
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
 
     def _append(self, kind: str, **facts: Any) -> None:
-        line = json.dumps({"kind": kind, "time": time.time(), **facts}, default=float).encode() + b"\n"
+        line = json.dumps({"kind": kind, "time": time.time(), **facts}, default=float).encode()
+        with self._lock:
+            self._take(line)
+
+    def _take(self, line: bytes) -> None:
+        if self._waiting_bytes < _WAITING_BYTES:
+            self._waiting.append(line)
+            self._waiting_bytes += len(line)
+        else:
+            self._left_out += 1
         try:
-            if self._descriptor is None:
-                self.path.parent.mkdir(parents=True, exist_ok=True)
-                self._descriptor = os.open(self.path, os.O_APPEND | os.O_CREAT | os.O_RDWR, 0o644)
-                size = os.fstat(self._descriptor).st_size
-                self._torn = size > 0 and os.pread(self._descriptor, 1, size - 1) != b"\n"
-            if self._torn:  # an earlier writer died within a line, or the disk was full: this record starts a line of its own
-                line = b"\n" + line
-            self._torn = True
-            self._torn = os.write(self._descriptor, line) != len(line)
+            while self._waiting:
+                self._write(self._waiting[0])
+                self._waiting_bytes -= len(self._waiting.popleft())
         except OSError as error:
-            if not self._warned:
+            if len(self._waiting) == 1 and self._waiting[0] is line:
                 _log.warning(
-                    "%s cannot be written (%s): MLflow will lack metrics of this run; training goes on", self.path, error.strerror
+                    "%s cannot be written (%s): what MLflow is to hear waits in memory; training goes on", self.path, error.strerror
                 )
-            self._warned = True
+
+    def _write(self, line: bytes) -> None:
+        """Raises OSError unless the whole line is in the file."""
+        if self._descriptor is None:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._descriptor = os.open(self.path, os.O_APPEND | os.O_CREAT | os.O_RDWR, 0o644)
+            size = os.fstat(self._descriptor).st_size
+            self._torn = size > 0 and os.pread(self._descriptor, 1, size - 1) != b"\n"
+        start = b"\n" if self._torn else b""  # an earlier writer died within a line, or the disk was full: this one stands alone
+        self._torn = True
+        written = os.write(self._descriptor, start + line + b"\n")
+        self._torn = written != len(start + line) + 1
+        if written < len(start + line):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 @dataclass

@@ -1,6 +1,7 @@
 """Tracking by a spool: training never waits for MLflow, and what it said arrives once, whoever dies in between."""
 
 import multiprocessing
+import resource
 import sqlite3
 import subprocess
 import sys
@@ -139,13 +140,32 @@ print(seconds / 2000 * 1e6, *heavy)
     assert float(answer[0]) < 200  # microseconds a step; 10 to 15 on a quiet machine
 
 
-def test_a_full_disk_warns_once_and_training_goes_on(spool: Spool, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_disk_that_stays_full_warns_and_says_what_was_lost(spool: Spool, caplog: pytest.LogCaptureFixture) -> None:
     spool.path.parent.mkdir()
     spool.path.symlink_to("/dev/full")
     a_run(spool, 5)
     assert [record.message for record in caplog.records] == [
-        f"{spool.path} cannot be written (No space left on device): MLflow will lack metrics of this run; training goes on"
+        f"{spool.path} cannot be written (No space left on device): what MLflow is to hear waits in memory; training goes on",
+        f"{spool.path} could not be written to the end: MLflow lacks 7 records of this run",
     ]
+
+
+def test_what_a_full_disk_did_not_take_is_written_in_order_once_there_is_room(spool: Spool) -> None:
+    spool.open("pretrain")
+    spool.metrics(1, {"loss": 3.0})
+    full = spool.path.stat().st_size + 40  # so that the disk is full within a line
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (full, before[1]))
+    try:
+        for step in (2, 3, 4):
+            spool.metrics(step, {"loss": 3.0 - step / 10})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert spool.path.stat().st_size == full
+    spool.metrics(5, {"loss": 2.0})
+    spool.close()
+    told = [(record["kind"], record.get("step")) for record, _ in records(spool.path)]
+    assert told == [("opened", None), *(("metrics", step) for step in (1, 2, 3, 4, 5)), ("closed", None)]
 
 
 def test_a_line_cut_off_by_a_kill_costs_only_itself(spool: Spool, tmp_path: Path) -> None:
