@@ -58,7 +58,7 @@ mon allow pool size one = true
 mon warn on pool no redundancy = false
 mon max pg per osd = 1000
 [client.rgw]
-rgw frontends = beast endpoint=127.0.0.1:{port} tcp_nodelay=1
+rgw frontends = beast endpoint={host}:{port} tcp_nodelay=1
 rgw dns name = localhost
 rgw thread pool size = 32
 rgw enable usage log = false
@@ -124,8 +124,11 @@ def swift(folder: Path) -> Iterator[S3Server]:
 
 
 @contextmanager
-def ceph(folder: Path) -> Iterator[S3Server]:
-    """A monitor, a store in memory and the gateway: ready in about 13 seconds, 240 MB. Its conditional puts are atomic."""
+def ceph(folder: Path, host: str = "127.0.0.1") -> Iterator[S3Server]:
+    """A monitor, a store in memory and the gateway: ready in about 13 seconds, 240 MB. Its conditional puts are atomic.
+
+    host: the address of this machine at which the gateway answers.
+    """
     if missing := [program for program in CEPH if shutil.which(program) is None]:
         raise AbsentError(
             f"no {', '.join(missing)} here: apt-get install --no-install-recommends ceph-mon ceph-osd ceph-mgr radosgw"
@@ -134,7 +137,7 @@ def ceph(folder: Path) -> Iterator[S3Server]:
         (folder / part).mkdir(parents=True)
     port, mon_port, fsid, disk = _free_ports(1), _free_ports(1), str(uuid.uuid4()), str(uuid.uuid4())
     settings, keys, map_ = folder / "ceph.conf", str(folder / "keyring"), str(folder / "monmap")
-    settings.write_text(_CONFIGURATION.format(fsid=fsid, folder=folder, port=port, mon_port=mon_port))
+    settings.write_text(_CONFIGURATION.format(fsid=fsid, folder=folder, host=host, port=port, mon_port=mon_port))
     use = ("-c", str(settings))
 
     _call("ceph-authtool", "--create-keyring", keys)
@@ -149,7 +152,7 @@ def ceph(folder: Path) -> Iterator[S3Server]:
             _running(("ceph-osd", *use, "-i", "0", "-f"), folder / "osd.log"),
             _running(("radosgw", *use, "-n", "client.rgw", "-f"), folder / "rgw.log"),
         ):
-            made = S3Server(f"http://127.0.0.1:{port}", "access", "secret")
+            made = S3Server(f"http://{host}:{port}", "access", "secret")
             _await(made.endpoint, folder / "rgw.log")
             who = ("--uid=tests", "--display-name=tests", "--access-key=access", "--secret-key=secret")
             _call("radosgw-admin", *use, "-n", "client.rgw", "user", "create", *who)
