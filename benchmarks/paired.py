@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from statistics import median
 
@@ -29,13 +29,19 @@ def in_turn(
     contenders: Mapping[str, Callable[[], object]], rounds: int, clock: Clock = time.perf_counter
 ) -> dict[str, list[float]]:
     """Seconds of each call, each contender once a round, another one first every time."""
-    names, seconds = list(contenders), {name: list[float]() for name in contenders}
-    for number in range(rounds):
-        for name in names[number % len(names) :] + names[: number % len(names)]:
-            began = clock()
-            contenders[name]()
-            seconds[name].append(clock() - began)
+    seconds = {name: list[float]() for name in contenders}
+    for name in turns(list(contenders), rounds):
+        began = clock()
+        contenders[name]()
+        seconds[name].append(clock() - began)
     return seconds
+
+
+def turns(names: Sequence[str], rounds: int) -> Iterator[str]:
+    """Whose turn it is: each once a round, another one first every time."""
+    for number in range(rounds):
+        first = number % len(names)
+        yield from (*names[first:], *names[:first])
 
 
 def ratio(ours: Sequence[float], theirs: Sequence[float]) -> Ratio:

@@ -6,11 +6,12 @@ from typing import Final
 
 from llm.models.config import CausalConfig
 from llm.models.presets import PRESETS
+from llm.training.config import Parallel
 from llm.training.gpus import GPUS
 from llm.training.interconnect import H100_CLUSTER
 from llm.training.published_speeds import LLAMA3_70B, PUBLISHED_SPEEDS
 from llm.training.scale_limits import critical_batch, failures, more_tokens, slow_machine
-from llm.training.scale_plan import OURS, USUAL, Layout, Load, Parallel, fitting_load, gpu_memory, least_tokens, plan_step
+from llm.training.scale_plan import OURS, USUAL, Layout, Load, fitting_load, gpu_memory, least_tokens, plan_step
 
 GPU: Final = GPUS["h100"]
 SIZES: Final = (8, 64, 256, 1024)

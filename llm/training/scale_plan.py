@@ -4,15 +4,13 @@ A paper plan: nothing here was measured by us. `llm.training.published_speeds` h
 """
 
 from dataclasses import dataclass, replace
-from typing import Final, Literal
+from typing import Final
 
 from llm.models.config import CausalConfig, LlamaConfig
-from llm.training.config import Checkpointing
+from llm.training.config import Checkpointing, Parallel
 from llm.training.gpus import GPU
 from llm.training.interconnect import H100_CLUSTER, Network
 from llm.training.plan_memory import Memory, StepShape, memory
-
-Parallel = Literal["ddp", "fsdp", "hybrid"]
 
 # Of the bf16 peak, a GPU that waits for nobody executes 1 / (_MATMUL + _REST / width): products of matrices take time as the square
 # of the width, all else as the width. These three are set by a few published runs, those marked so in `published_speeds`.
