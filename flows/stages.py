@@ -234,8 +234,10 @@ def _training(name: str, work: str, config: Any, inputs: dict[str, Input], worke
 
             check_address(settings.ray_address)
 
-    def check_resumable(store: Store, runs: tuple[str, ...]) -> None:
-        newest(store, runs)
+    def check_resumable(store: Store, runs: tuple[str, ...]) -> list[str]:
+        passed_over: list[str] = []
+        newest(store, runs, passed_over.append)
+        return passed_over
 
     return Stage(name, work, config, inputs, needs=check_cluster, preflight=check_resumable)
 

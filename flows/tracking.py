@@ -18,6 +18,7 @@ from infra.tracking.ship import start_shipper
 from infra.tracking.spool import Spool, pending
 from infra.tracking.system import Sampler
 from llm.events import Event, Measure, Observer, Restarted, Resumed, RolledBack, Sampled, Skipped, Spent, StepDone, Validated
+from llm.training.stopping import StoppedError
 
 TRACKED = ("pretrain", "finetune-classify", "finetune-instruct")  # stages with a curve to look at; each is an MLflow experiment
 _POINTS: Final = 1_000  # of a curve: more than its picture in MLflow has columns for
@@ -37,7 +38,7 @@ def tracked(settings: Settings, stage: Stage, run: str) -> Iterator[Observer]:
         with Sampler(spool):
             curve = Curve(spool, settings.store)
             yield curve
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, StoppedError):
         spool.close("KILLED")
         raise
     except BaseException:

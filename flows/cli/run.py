@@ -17,6 +17,7 @@ from flows.recipes.loading import load_recipe
 from flows.recipes.recipes import Recipe
 from infra.services import with_services
 from infra.settings import Settings
+from llm.events import Noted
 
 
 def run(
@@ -55,6 +56,7 @@ def execute(entry: FlowEntry, recipe: Recipe, session: Session, planned: list[Wa
     """Runs a planned flow, with its progress on standard error."""
     with Terminal() as terminal:
         session.watch = watching(session.settings, terminal)
+        session.note = lambda message: terminal(Noted(message))
         return run_flow(entry, recipe, session, planned)
 
 

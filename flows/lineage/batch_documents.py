@@ -14,6 +14,7 @@ from llm.text.files import TOKENIZER_FILES
 from llm.text.special import document as document_ids
 from llm.text.tokenizer import Tokenizer
 from llm.training.config import skip_list
+from llm.training.guard import left_of
 
 
 def of_documents(shelf: Shelf, record: Record, step: int, steps: int) -> Batch:
@@ -23,6 +24,7 @@ def of_documents(shelf: Shelf, record: Record, step: int, steps: int) -> Batch:
     stream, tokenizer = TokenStream(tokens, "train"), Tokenizer.load(tokens.folder(*TOKENIZER_FILES))
     skipped = skip_list(training.get("skip_steps", ()), training.get("skip_tokens", ()))
     order = BatchOrder(len(stream), training["sequence_length"], training["batch_size"], training["seed"], **skipped)
+    order = left_of(order, record.result.get("rollbacks", ()))
     rows = batch_rows(stream, order, step - 1)
     wanted = {piece.document for row in rows for piece in row.pieces}
     names, notes = _documents(shelf, tokens, wanted, len(stream.document_starts()))

@@ -12,6 +12,7 @@ from llm.models.hub_config import load_config
 from llm.text.chat import MARKERS, ChatFormat
 from llm.text.tokenizer import Tokenizer
 from llm.training.config import FinetuneConfig
+from llm.training.guard import left_of
 
 
 def of_texts(shelf: Shelf, record: Record, step: int, steps: int) -> Batch:
@@ -51,6 +52,7 @@ def _of_examples(
 
     training = training_of(record)
     order = ExampleOrder(np.array(lengths, dtype=np.int64), training["batch_size"], training["seed"], among)
+    order = left_of(order, record.result.get("rollbacks", ()))
     chosen, epochs = order.starts(step - 1), order.epochs(step - 1)
     rows = tuple(row(int(number), int(epoch) + 1) for number, epoch in zip(chosen, epochs, strict=True))
     return Batch(record.run, record.stage, step, steps, rows)

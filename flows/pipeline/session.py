@@ -61,6 +61,7 @@ class Session:
     strict: bool = False
     wait: float = 0.0
     watch: Callable[[Stage, str], AbstractContextManager[Observer]] = lambda stage, run: nullcontext(ignore)
+    note: Callable[[str], None] = lambda message: None  # hears what a person should know before it starts
     walked: list[Walked] = field(default_factory=list)
 
     @classmethod
@@ -140,9 +141,9 @@ def preflight(session: Session, plan: Sequence[Walked]) -> None:
                 if isinstance(given, Reference):
                     load(session.store, given.prefix).check()
             if not walked.stage.waits_for:
-                walked.stage.preflight(
-                    session.store, _runs(session, walked.stage, generation(session.store, _lease_name(walked.stage)))
-                )
+                runs = _runs(session, walked.stage, generation(session.store, _lease_name(walked.stage)))
+                for message in walked.stage.preflight(session.store, runs):
+                    session.note(message)
 
 
 def _to_do(stage: Stage, why: tuple[str, ...]) -> Walked:

@@ -1,7 +1,7 @@
 """A stage: one unit of the pipeline, with settings and inputs that make its key, and work that makes its outputs."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -37,7 +37,8 @@ class Stage:
 
     settings: any value `infra.store.fingerprint.identity` takes; its RUNTIME fields do not bear on the key.
     needs: looks, before anything is started, whether this machine has what the work needs.
-    preflight: looks, before anything is started, at what the work would stumble over; gets the ids of earlier attempts.
+    preflight: looks, before anything is started, at what the work would stumble over, and says what a person should know; gets
+    the ids of earlier attempts.
     gone: says why a recorded result is no longer there, where the store alone cannot tell.
     decides: whether the work decides on something, so that a no (RefusedError), or waiting for a person (AwaitingReviewError),
     is an answer: other stages go on, and the flow ends with it.
@@ -49,7 +50,7 @@ class Stage:
     settings: Any
     inputs: Mapping[str, Input] = field(default_factory=dict)
     needs: Callable[[Settings], None] = lambda settings: None
-    preflight: Callable[[Store, tuple[str, ...]], None] = lambda store, runs: None
+    preflight: Callable[[Store, tuple[str, ...]], Sequence[str]] = lambda store, runs: ()
     gone: Callable[[Mapping[str, Any]], str] = lambda result: ""
     decides: bool = False
     awaits: Callable[[], str] = lambda: ""

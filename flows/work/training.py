@@ -12,6 +12,7 @@ from flows.pipeline.stage import Job
 from flows.samples import SAMPLES, samples_table
 from flows.work.watch import Watch
 from infra.plots import loss_curve
+from infra.store.errors import DamagedError
 from infra.store.manifest import Thing
 from llm.events import Measure, Observer
 from llm.training.config import FinetuneConfig, TrainingConfig, Workers, most
@@ -108,7 +109,11 @@ def measured(history: History, numerics: Numerics, workers: Workers) -> dict[str
 
 
 def last_checkpoint(job: Job) -> Thing:
-    """What the training left, so that it does not matter which process trained."""
-    checkpoint = newest(job.store, (*job.earlier_runs, job.run))
+    """What the training left, so that it does not matter which process trained. Raises DamagedError where it is not whole."""
+
+    def refuse(message: str) -> None:
+        raise DamagedError(message, where=job.run, mend="Run it again: it goes on from the checkpoint before.")
+
+    checkpoint = newest(job.store, (*job.earlier_runs, job.run), refuse)
     assert checkpoint is not None, "training ends with a checkpoint"
     return checkpoint

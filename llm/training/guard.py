@@ -9,8 +9,16 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
-from typing import Any, Final
+from typing import Any, Final, Protocol, Self, TypeVar
 
+
+class Shortened(Protocol):
+    """An order of batches, such as `llm.data.batches.BatchOrder`."""
+
+    def without(self, first: int, last: int) -> Self: ...
+
+
+Left = TypeVar("Left", bound=Shortened)
 Rows = Sequence[Mapping[str, Any]]
 NEVER: Final = (math.inf, math.inf)
 _IN_A_ROW: Final = 5  # steps skipped, one after the other: it does not pass
@@ -55,6 +63,13 @@ class Guard:
         median = statistics.median(values)
         spread = _DEVIATION * statistics.median(abs(value - median) for value in values)
         return median + max(self.threshold * spread, _BEYOND * (max(values) - median), least)
+
+
+def left_of(order: Left, rollbacks: Rows) -> Left:
+    """What is left of an order of batches after each time that training went back; `History.rollbacks` has them."""
+    for each in rollbacks:
+        order = order.without(each["first"] - 1, each["last"] - 1)
+    return order
 
 
 def trouble(rows: Rows) -> int | None:

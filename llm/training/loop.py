@@ -18,7 +18,7 @@ from llm.events import Measure, Noted, Observer, Resumed, RolledBack, Skipped, S
 from llm.training.apply import apply
 from llm.training.checkpoints import Checkpoints, Reader, State, with_random_state
 from llm.training.gauge import Gauge
-from llm.training.guard import Guard, trouble, why
+from llm.training.guard import Guard, left_of, trouble, why
 from llm.training.history import History
 from llm.training.job import TrainingJob
 from llm.training.numerics import Numerics
@@ -183,7 +183,7 @@ class _Training:
         self._restore(goal)
         first = len(self.history.rows) + 1
         self.history.rollbacks = [*rollbacks, {"step": first - 1, "first": first, "last": at, "why": trouble.why}]
-        self.order = _order(self.work.order, self.history)
+        self.order = left_of(self.work.order, self.history.rollbacks)
         self.seen, self.owing = self.history.tokens(), False
         self.observe(RolledBack(first - 1, first, at, trouble.why))
 
@@ -277,17 +277,10 @@ class _Training:
 
     def _restore(self, checkpoint: Thing) -> None:
         self.history = self.reader.restore(checkpoint, self.state, self.work.facts)
-        self.order = _order(self.work.order, self.history)
+        self.order = left_of(self.work.order, self.history.rollbacks)
 
     def _runs(self) -> tuple[str, ...]:
         return (*self.job.earlier_runs, self.job.run)
-
-
-def _order(order: Order, history: History) -> Order:
-    """What is left of it after every time that training went back."""
-    for each in history.rollbacks:
-        order = order.without(each["first"] - 1, each["last"] - 1)
-    return order
 
 
 def _due(step: int, every: int) -> bool:

@@ -99,7 +99,7 @@ def wait_until_shipped(slipway: Slipway) -> None:
 
 
 @pytest.mark.slow
-def test_a_damaged_shard_and_a_damaged_checkpoint_are_named(slipway: Slipway, text: Write) -> None:
+def test_a_damaged_shard_is_named_and_a_damaged_checkpoint_passed_over(slipway: Slipway, text: Write) -> None:
     text(slipway.folder / "text.txt")
     words = ["run", "pretrain", "--set", "data.path=text.txt", *FAST]
     finished = slipway(*words, "--set", "training.learning_rate=0.01")
@@ -108,10 +108,12 @@ def test_a_damaged_shard_and_a_damaged_checkpoint_are_named(slipway: Slipway, te
     record = next(path for path in (slipway.home / "store/stages").iterdir() if json.loads(path.read_text())["stage"] == "pretrain")
     record.unlink()  # as if the run had been killed after its last checkpoint
     checkpoint = max(slipway.home.glob("store/runs/pretrain-*/checkpoints/*/*.distcp"))
-    whole = checkpoint.read_bytes()
-    checkpoint.write_bytes(whole[:-1])
-    refused(slipway, *words, "--set", "training.learning_rate=0.01", names=checkpoint.name)
-    checkpoint.write_bytes(whole)
+    checkpoint.write_bytes(checkpoint.read_bytes()[:-1])
+    again = slipway(*words, "--set", "training.learning_rate=0.01", "--json")
+    assert again.code == 0, again.err
+    assert again.json()["resumed_from"] == 8
+    told = [line for line in again.err.splitlines() if "a damaged checkpoint is passed over" in line]
+    assert [f"{checkpoint.parent.name}/{checkpoint.name}" in line for line in told] == [True, True], "before it starts, and by it"
     shard = next(slipway.home.glob("store/datasets/*-tokens/*/train-00000.bin"))
     content = bytearray(shard.read_bytes())
     content[0] ^= 255

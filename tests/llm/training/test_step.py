@@ -1,5 +1,6 @@
 """The training step: micro-batches weigh as one large batch, the update is AdamW's, schedules are functions of the step."""
 
+import math
 from itertools import pairwise
 from typing import Any
 
@@ -10,9 +11,9 @@ from torch import Tensor, nn
 from llm.models.build import new_model
 from llm.models.causal import CausalModel
 from llm.models.presets import PRESETS
-from llm.training.config import TrainingConfig
+from llm.training.config import OptimizerName, TrainingConfig
 from llm.training.numerics import Numerics
-from llm.training.optimizers import AdamW
+from llm.training.optimizers import AdamW, make_optimizer
 from llm.training.schedules import warmup_stable_decay
 from llm.training.step import NextToken, StepResult, train_step
 
@@ -113,6 +114,30 @@ def test_the_loss_of_a_memorised_batch_goes_to_zero() -> None:
     ]
     assert losses[0] > 6
     assert losses[-1] < 0.05
+
+
+@pytest.mark.parametrize("spike_above", [(1.0, math.inf), (math.inf, 1e-3)])
+@pytest.mark.parametrize("name", ["adamw", "muon"])
+def test_a_step_above_its_limit_changes_nothing_and_says_so(name: OptimizerName, spike_above: tuple[float, float]) -> None:
+    torch.manual_seed(0)
+    batch, model = torch.randint(512, (2, 17)), new_model(PRESETS["llama-tiny"])
+    optimizer = make_optimizer(name, model, weight_decay=0.1)
+    for limits, skipped in (((math.inf, math.inf), 0), (spike_above, 1)):
+        before = [value.clone() for value in (*model.state_dict().values(), *optimizer.state().values())]
+        result = train_step(
+            model,
+            NextToken(),
+            [batch],
+            optimizer,
+            learning_rate=1e-2,
+            gradient_clip=1.0,
+            numerics=FP32,
+            spike_above=limits,
+            stop=bool(skipped),
+        )
+        now = [*model.state_dict().values(), *optimizer.state().values()]
+        assert all(map(torch.equal, before, now)) == bool(skipped)
+        assert (float(result.skipped), float(result.stop)) == (skipped, skipped)
 
 
 def test_the_learning_rate_rises_stays_and_falls_to_almost_nothing() -> None:
