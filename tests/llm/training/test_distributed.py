@@ -3,6 +3,8 @@
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
 
 import psutil
 import pytest
@@ -11,8 +13,11 @@ import torch
 from infra.cluster import connect
 from infra.store import open_store
 from infra.store.errors import InputError
-from llm.events import CheckpointSaved, Event, Resumed, StepDone, Validated, ignore
+from infra.store.manifest import load
+from llm.events import CheckpointSaved, Event, Resumed, Sampled, StepDone, Validated, ignore
+from llm.models.build import new_model
 from llm.training import distributed
+from llm.training.checkpoints import restore_model
 from llm.training.distributed import WorkersError, train_on_workers
 from llm.training.finetune import FinetuneJob, finetune
 from llm.training.history import History
@@ -77,6 +82,27 @@ def test_finetuning_on_workers_gives_the_losses_of_none(make_finetune_job: Calla
     assert one.last_validation["validation_accuracy"] == alone.last_validation["validation_accuracy"]
     torch.testing.assert_close(losses(two), losses(alone), rtol=1e-3, atol=0)  # the same batches, other rounding
     assert [row["tokens"] for row in two.rows] == [row["tokens"] for row in alone.rows]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.usefixtures("cluster")
+@pytest.mark.parametrize("sharing", [{"parallel": "fsdp"}, {"tensor_parallel": 2}])
+def test_workers_that_share_the_model_give_the_losses_texts_and_checkpoints_of_none(
+    sharing: dict[str, Any], make_job: MakeJob
+) -> None:
+    alone, shared = (replace(make_job(run, **training), prompt="the") for run, training in (("alone", {}), ("shared", sharing)))
+    seen: list[Event] = []
+    expected, found = pretrain(alone, ignore), train_on_workers(pretrain, shared, 2, seen.append, embedded=True)
+    torch.testing.assert_close(losses(found), losses(expected), rtol=1e-4, atol=0)  # the same batches, other rounding
+    assert found.last_validation["validation_loss"] == pytest.approx(expected.last_validation["validation_loss"], rel=1e-4)
+    assert [event.step for event in seen if isinstance(event, Sampled)] == [4, 8, 12]
+    store = open_store(alone.store_url)
+    for ours, theirs in zip(finished(store, ["shared"]), finished(store, ["alone"]), strict=True):
+        one, other = new_model(shared.model), new_model(alone.model)
+        restore_model(load(store, ours), one)
+        restore_model(load(store, theirs), other)
+        torch.testing.assert_close(one.state_dict(), other.state_dict(), rtol=0, atol=1e-3)  # a tenth of the learning rate
 
 
 @pytest.mark.slow
