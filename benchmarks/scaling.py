@@ -5,7 +5,8 @@ The training loop itself on the same batches, in turn, in processes that stay:
 - `two`: two workers of one thread each, half of the batch each, their gradients added up through gloo;
 - `two apart`: the same two, each on half a batch of its own, exchanging nothing: what the machine itself allows;
 - `two on Ray` with `--ray`: as `two`, started by Ray Train.
-Then the exchange alone: the sum of this model's gradients over both workers, as each step of ddp makes it, and as a share of that step.
+Then the exchange alone: the sum of this model's gradients over both workers, as each step of ddp makes it, and as a share of the
+step.
 
 `--paper` prints the plan for 8 to 1,024 GPUs that docs/scaling.md holds, and measures nothing.
 """
