@@ -95,10 +95,7 @@ def _fits_not(plan: Mapping[str, Any]) -> list[tuple[str, str]]:
         return [("", f"It does not fit, by {over}, and no setting here makes it fit: take a smaller model.")]
     return [
         ("", f"It does not fit, by {over}. It would fit with"),
-        *(
-            ("", f"- {lever['what']}: {size(lever['peak'])}{'' if lever['there'] else ' - planned, not there yet'}")
-            for lever in plan["levers"]
-        ),
+        *(("", f"- {lever['what']}: {size(lever['peak'])}") for lever in plan["levers"]),
     ]
 
 

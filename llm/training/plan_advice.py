@@ -11,11 +11,10 @@ from llm.training.plan_memory import StepShape, memory
 
 @dataclass(frozen=True)
 class Lever:
-    """`what` to do, and the memory at its highest then, in bytes. Not `there`: planned, and named here because only it may help."""
+    """`what` to do, and the memory at its highest then, in bytes."""
 
     what: str
     peak: int
-    there: bool = True
 
 
 def levers(model: CausalConfig, shape: StepShape, limit: int, gpu: GPU | None) -> list[Lever]:
@@ -28,9 +27,9 @@ def levers(model: CausalConfig, shape: StepShape, limit: int, gpu: GPU | None) -
         *_first(_checkpointing(model, shape), limit),
         *_first(_larger(model, shape, gpu), limit=None),
     ]
-    if not any(lever.there for lever in found):
+    if not found:
         found += _first(_together(model, shape), limit)
-    if gpu is not None and not any(lever.there for lever in found):
+    if gpu is not None and not found:
         found += _first(_sharded(model, shape), limit) or _first(_sharded(model, _least(shape)), limit)
     return found
 
@@ -68,10 +67,12 @@ def _larger(model: CausalConfig, shape: StepShape, gpu: GPU | None) -> Iterator[
 
 def _sharded(model: CausalConfig, shape: StepShape) -> Iterator[Lever]:
     least = shape.rows == 1 and shape.checkpointing == "full"
-    how = ", with training.micro_batch_size=1 and training.activation_checkpointing=full" if least else ""
+    how = ", training.micro_batch_size=1 and training.activation_checkpointing=full" if least else ""
+    around = model.parameters() - model.body_parameters()  # gathered from the forward pass to the end of the backward pass
+    gathered = 4 * around + 2 * 2 * model.body_parameters() // model.n_layers  # and two blocks in fp32, counted in bf16 so far
     for shards in (2**power for power in range(1, 11)):
-        peak = memory(model, replace(shape, shards=shards, workers=max(shards, shape.workers))).peak
-        yield Lever(f"weights, gradients and optimizer sharded over {shards} GPUs (FSDP){how}", peak, there=False)
+        peak = memory(model, replace(shape, shards=shards, workers=max(shards, shape.workers))).peak + gathered
+        yield Lever(f"training.parallel=fsdp over {shards} GPUs{how}", peak)
 
 
 def _least(shape: StepShape) -> StepShape:
