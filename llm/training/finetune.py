@@ -75,6 +75,7 @@ def finetune(job: FinetuneJob, observe: Observer, topology: Topology = ALONE) ->
         facts={
             "dataset": examples.version,
             "base": base.version,
+            "tokenizer": base.files["tokenizer.json"]["sha256"],
             "parameters": sum(parameter.numel() for parameter in task.model.parameters()),
         },
     )

@@ -14,11 +14,13 @@ from llm.training.resume import check
 
 SAVE = """
 import sys
+from dataclasses import replace
 from pathlib import Path
 import torch
 import torch.distributed as dist
 from infra.store import open_store
-from llm.training.checkpoints import Checkpoints
+from infra.store.faulty import FaultyStore
+from llm.training.checkpoints import Checkpoints, UnsavedError
 from llm.training.history import History
 from llm.training.topology import Topology
 rank, meeting, store, scratch = int(sys.argv[1]), *sys.argv[2:]
@@ -27,6 +29,11 @@ state = {f"model.{n}": torch.full((64, 64), float(n)) for n in range(8)}
 checkpoints = Checkpoints(open_store(store), "pretrain-a-1", Path(scratch))
 for step in (1, 2, 3):
     print(checkpoints.save(step, state, History(), {"world": 2}, Topology(rank, 2)))
+away = FaultyStore(checkpoints.store, at=1) if rank else checkpoints.store
+try:
+    replace(checkpoints, store=away).save(4, state, History(), {"world": 2}, Topology(rank, 2).beside())
+except UnsavedError as error:
+    print(error.what)
 print(sorted(path.name for path in Path(scratch).rglob("*") if path.is_file()))
 dist.destroy_process_group()
 """
@@ -46,6 +53,7 @@ def test_a_checkpoint_of_two_workers_is_whole_wherever_their_scratch_is(tmp_path
     said = [worker.communicate(timeout=240)[0].splitlines() for worker in workers]
     assert [worker.returncode for worker in workers] == [0, 0]
     assert said[0] == said[1]
+    assert said[0][-2] == "write 1 fails, as asked", "none waits for the worker whose store was away"
     assert said[0][-1] == "[]", "nothing is left in the scratch"
     whole: Thing = load(store, said[0][2])
     check(whole)
