@@ -1,9 +1,10 @@
-"""What orchestration costs: `python -m benchmarks.orchestration [--rounds N] [--steps N] [--json]`.
+"""What orchestration costs: `python -m benchmarks.orchestration [--minutes 5] [--rounds N] [--long-rounds N] [--json]`.
 
-Three figures, the bare loop and the orchestrated run in turn, on the same prepared data:
-- overhead of a flow: from exec to the end of the first step, less the same of the bare loop; cold, and with `slipway up`;
-- the same on two Ray workers, beside the same loop under a plain `TorchTrainer`;
-- a longer run: wall time of the same steps, orchestrated over bare.
+On the same prepared data, in turn:
+- the start: from exec to the end of the first step and from the last step to the end, of a flow beside the bare loop; cold, and
+  with `slipway up`; part by part. The same on two Ray workers, beside Ray's own TorchTrainer and beside ours without a flow;
+- the long run: the bare loop, the flow with MLflow, the flow on one Ray worker with as many threads, all the same number of steps:
+  as many as the bare loop makes in `--minutes`, by its speed in a run before. Seconds from the first step to the last.
 """
 
 import argparse
@@ -13,116 +14,47 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, Final
 
-BARE = """
-import json, sys, time
-from pathlib import Path
-from llm.events import StepDone
-from llm.models.config import padded
-from llm.models.presets import preset
-from llm.training.config import TrainingConfig
-from llm.training.numerics import Numerics
-from llm.training.pretrain import PretrainJob, pretrain
+from benchmarks.paired import turns
+from benchmarks.timed_flow import HEAD
+from flows.recipes.loading import load_recipe
+from flows.recipes.recipes import PretrainRecipe
 from infra.store import open_store
 from infra.store.manifest import load
 
-store, tokens, scratch, steps = sys.argv[1], sys.argv[2], Path(sys.argv[3]), int(sys.argv[4])
-training = TrainingConfig(steps=steps, batch_size=8, validate_every=0, checkpoint_every=0)
-facts = load(open_store(store), tokens).facts
-model = preset("llama-5m", vocabulary=padded(facts["vocabulary"]), context_length=training.sequence_length)
-times = []
-def observe(event):
-    if isinstance(event, StepDone):
-        times.append(time.time())
-numerics = Numerics.decide("auto")
-pretrain(PretrainJob(str(scratch / "store"), tokens, "pretrain-bare-1", (), scratch, model, training, steps, numerics), observe)
-print(json.dumps([times[0], times[-1]]))
-"""
+BAR, GOAL = 1.05, 1.01  # of the long run, to the bare loop
+_PROBE_STEPS: Final = 40
+_SHIPPING_SECONDS: Final = 120.0
 
-BARE_RAY = """
-import json, sys, time
-from pathlib import Path
-import ray.train
-from ray.train import RunConfig, ScalingConfig
-from ray.train.torch import TorchTrainer
-from llm.events import StepDone
-from llm.models.config import padded
-from llm.models.presets import preset
-from llm.training.config import TrainingConfig
-from llm.training.numerics import Numerics
-from llm.training.pretrain import PretrainJob, pretrain
-from llm.training.topology import Topology
-from infra.store import open_store
-from infra.store.manifest import load
-
-store, tokens, scratch = sys.argv[1], sys.argv[2], Path(sys.argv[3])
-training = TrainingConfig(steps=1, batch_size=8, validate_every=0, checkpoint_every=0, workers=2)
-facts = load(open_store(store), tokens).facts
-model = preset("llama-5m", vocabulary=padded(facts["vocabulary"]), context_length=training.sequence_length)
-job = PretrainJob(str(scratch / "store"), tokens, "pretrain-bare-1", (), scratch, model, training, 1, Numerics.decide("auto"))
-def loop():
-    context = ray.train.get_context()
-    def observe(event):
-        if isinstance(event, StepDone):
-            (scratch / "first").write_text(str(time.time()))
-    pretrain(job, observe, Topology(context.get_world_rank(), context.get_world_size()))
-run = RunConfig(name="bare", storage_path=str(scratch / "ray"))
-TorchTrainer(loop, scaling_config=ScalingConfig(num_workers=2), run_config=run).fit()
-print((scratch / "first").read_text())
-"""
-
-PARTS = """
-import json, sys, time
-began = float(sys.argv[1])
-marks = [("python and the command line", time.time())]
-from flows import launch
-from flows.cli import main
-from infra import orchestrator
-
-def marked(owner, name, label):
-    inner = getattr(owner, name)
-    def timed(*args, **options):
-        result = inner(*args, **options)
-        marks.append((label, time.time()))
-        return result
-    setattr(owner, name, timed)
-
-marks.append(("imports of the command line", time.time()))
-marked(launch, "plan_flow", "the plan (Prefect imported)")
-marked(launch, "preflight", "checks before the start")
-marked(orchestrator, "start_embedded", "server started")
-marked(orchestrator, "reconcile", "server ready, dead runs reconciled")
-import flows.cli.run as run
-run.plan_flow = launch.plan_flow
-try:
-    main(sys.argv[2:])
-finally:
-    previous = began
-    parts = {}
-    for label, at in marks:
-        parts[label] = round(at - previous, 2)
-        previous = at
-    print("PARTS " + json.dumps([parts, previous]), file=sys.stderr)
-"""
+Times = dict[str, float]  # seconds since exec at which each part was over
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.orchestration", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=3, help="paired rounds of the start")
-    parser.add_argument("--ray-rounds", type=int, default=3, help="paired rounds of the start on two Ray workers")
-    parser.add_argument("--steps", type=int, default=150, help="steps of the longer run")
-    parser.add_argument("--long-rounds", type=int, default=3, help="paired rounds of the longer run")
-    parser.add_argument("--json", action="store_true")
-    arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.orchestration", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=3, help="rounds of the start")
+    parser.add_argument("--ray-rounds", type=int, default=3, help="rounds of the start on two Ray workers")
+    parser.add_argument("--minutes", type=float, default=5.0, help="that the bare loop takes in the long run")
+    parser.add_argument("--steps", type=int, default=0, help="of the long run, in the place of --minutes")
+    parser.add_argument("--long-rounds", type=int, default=3, help="rounds of the long run")
+    parser.add_argument("--json", action="store_true", help="one JSON document")
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="slipway-orchestration-") as folder:
         bench = Bench(Path(folder))
-        document = bench.measure(arguments.rounds, arguments.ray_rounds, arguments.steps, arguments.long_rounds)
-    print(json.dumps(document, indent=2) if arguments.json else _text(document))
+        document: dict[str, Any] = {}
+        if given.rounds:
+            document["start"] = bench.start(given.rounds)
+        if given.ray_rounds:
+            document["start_on_ray"] = bench.start_on_ray(given.ray_rounds)
+        if given.long_rounds:
+            steps = given.steps or bench.steps_of(given.minutes)
+            document["long_run"] = bench.long_run(steps, given.long_rounds)
+    print(json.dumps(document, indent=2) if given.json else text(document))
 
 
 class Bench:
@@ -132,127 +64,180 @@ class Bench:
         self.folder, self.home = folder, folder / "home"
         self.env = {**os.environ, "SLIPWAY_HOME": str(self.home)}
         self.seed = 1000
-        prepared = json.loads(self._slipway("run", "prepare-data", "--recipe", "tiny", "--json"))
+        command = [sys.executable, "-m", "benchmarks.timed_flow", "run", "prepare-data", "--recipe", "tiny", "--json"]
+        prepared = json.loads(self._run(command)[1].stdout)
         key = next(stage["key"] for stage in prepared["stages"] if stage["stage"] == "prepare-data")
         record = json.loads((self.home / "store" / "stages" / f"{key}.json").read_text())
         self.tokens = record["outputs"]["tokens"]["prefix"]
 
-    def measure(self, rounds: int, ray_rounds: int, steps: int, long_rounds: int) -> dict[str, Any]:
-        cold, bare, parts = [], [], []
+    def start(self, rounds: int) -> dict[str, Any]:
+        """Runs of one step."""
+        cold, bare = [], []
         for _ in range(rounds):
-            bare.append(self.bare(1)[0])
-            seconds, part = self.orchestrated_start()
-            cold.append(seconds)
-            parts.append(part)
-        with self.services():
-            warm = [self.orchestrated_start()[0] for _ in range(rounds)]
-        on_ray = [(self.bare_on_ray(), self.orchestrated_start(workers=2)[0]) for _ in range(ray_rounds)]
-        pairs = [(self.bare(steps)[1], self.orchestrated_run(steps)) for _ in range(long_rounds)]
-        base = median(bare)
+            bare.append(self.bare(1))
+            cold.append(self.flow(1))
+        with self._services():
+            warm = [self.flow(1) for _ in range(rounds)]
         return {
-            "bare_start_seconds": bare,
-            "overhead_cold_seconds": [round(seconds - base, 2) for seconds in cold],
-            "overhead_with_up_seconds": [round(seconds - base, 2) for seconds in warm],
-            "parts_cold": {name: median(part.get(name, 0.0) for part in parts) for name in parts[0]},
-            "two_workers": {"plain_ray_seconds": [a for a, _ in on_ray], "orchestrated_seconds": [b for _, b in on_ray]},
-            "long_run": {"steps": steps, "bare_seconds": [a for a, _ in pairs], "orchestrated_seconds": [b for _, b in pairs]},
-            "long_run_ratio": [round(b / a, 4) for a, b in pairs],
+            "bare": _parts(bare),
+            "cold": _parts(cold),
+            "with_up": _parts(warm),
+            "overhead_cold": _over(cold, bare),
+            "overhead_with_up": _over(warm, bare),
         }
 
-    def bare(self, steps: int) -> tuple[float, float]:
-        """Seconds from exec to the end of the first step, and from there to the last."""
-        began, output = self._bare(BARE, str(steps))
-        first, last = json.loads(output)
-        return first - began, last - first
+    def start_on_ray(self, rounds: int) -> dict[str, Any]:
+        """Runs of one step on two workers."""
+        plain, ours, flow = [], [], []
+        for _ in range(rounds):
+            plain.append(self.bare(1, workers=2, plain=True))
+            ours.append(self.bare(1, workers=2))
+            flow.append(self.flow(1, workers=2))
+        return {
+            "plain_ray": _parts(plain),
+            "ours_without_a_flow": _parts(ours),
+            "flow": _parts(flow),
+            "overhead_of_a_flow": _over(flow, ours),
+            "overhead_to_plain_ray": _over(flow, plain),
+        }
 
-    def bare_on_ray(self) -> float:
-        """Seconds from exec to the end of the first step on two workers of a plain Ray."""
-        began, output = self._bare(BARE_RAY)
-        return float(output.splitlines()[-1]) - began
+    def steps_of(self, minutes: float) -> int:
+        """How many steps the bare loop makes in so many minutes."""
+        probe = self.bare(_PROBE_STEPS)
+        return max(2, round(60 * minutes * (_PROBE_STEPS - 1) / _steps_seconds(probe)))
 
-    def _bare(self, script: str, *words: str) -> tuple[float, str]:
+    def long_run(self, steps: int, rounds: int) -> dict[str, Any]:
+        contenders = {
+            "bare": lambda: self.bare(steps),
+            "flow": lambda: self.flow(steps),
+            "flow_on_ray": lambda: self.flow(steps, workers=1),
+        }
+        times: dict[str, list[Times]] = {name: [] for name in contenders}
+        for name in turns(list(contenders), rounds):
+            times[name].append(contenders[name]())
+        seconds = {name: [_steps_seconds(run) for run in runs] for name, runs in times.items()}
+        ratios = {
+            name: [ours / bare for ours, bare in zip(taken, seconds["bare"], strict=True)]
+            for name, taken in seconds.items()
+            if name != "bare"
+        }
+        return {"steps": steps, "seconds": seconds, "whole_seconds": _wholes(times), "ratio_to_bare": ratios}
+
+    def bare(self, steps: int, *, workers: int = 0, plain: bool = False) -> Times:
+        """The loop alone. plain: on workers that are started as Ray's own guide does."""
+        recipe = load_recipe(PretrainRecipe, "tiny", self._settings(steps, workers))
+        vocabulary = load(open_store(f"{self.home}/store"), self.tokens).facts["vocabulary"]
+        shape = recipe.model.shape(vocabulary=vocabulary, context_length=recipe.training.sequence_length)
         with tempfile.TemporaryDirectory(dir=self.folder) as scratch:
-            (Path(scratch) / "store").symlink_to(self.home / "store")
-            command = [sys.executable, "-c", script, str(self.home / "store"), self.tokens, scratch, *words]
-            began = time.time()
-            output = subprocess.run(command, env=self.env, check=True, capture_output=True, text=True).stdout
-        for left in (self.home / "store" / "runs" / "pretrain-bare-1" / "checkpoints").glob("*/*"):
-            left.unlink()
-        return began, output
+            store = Path(scratch) / "store"  # of its own for checkpoints, the data is shared
+            store.mkdir()
+            (store / "datasets").symlink_to(self.home / "store" / "datasets")
+            document = {
+                "store": str(store),
+                "tokens": self.tokens,
+                "scratch": scratch,
+                "training": asdict(recipe.training),
+                "model": asdict(shape),
+            }
+            job = Path(scratch) / "job.json"
+            job.write_text(json.dumps(document))
+            module = "benchmarks.bare_ray" if workers else "benchmarks.bare_loop"
+            began, finished = self._run([sys.executable, "-m", module, str(job), *(["--plain"] if plain else [])])
+        return _since(began, json.loads(finished.stdout.splitlines()[-1]))
 
-    def orchestrated_start(self, *, workers: int = 0) -> tuple[float, dict[str, float]]:
-        """Seconds from exec to the end of the first step, and the parts of it."""
-        began = time.time()
-        command = [sys.executable, "-c", PARTS, str(began), *self._pretrain(1, workers)]
-        finished = subprocess.run(command, env=self.env, check=True, capture_output=True, text=True)
-        parts, last = json.loads(
-            next(line for line in finished.stderr.splitlines() if line.startswith("PARTS ")).removeprefix("PARTS ")
-        )
-        first = self._step_times()[0]
-        return first - began, {**parts, "torch, the model, the first step": round(first - last, 2)}
+    def flow(self, steps: int, *, workers: int = 0) -> Times:
+        """`slipway run pretrain`, with MLflow; and how long after its end MLflow has everything."""
+        settings = [f"--set={setting}" for setting in self._settings(steps, workers)]
+        command = [sys.executable, "-m", "benchmarks.timed_flow", "run", "pretrain", "--recipe", "tiny", "--json", *settings]
+        began, finished = self._run(command)
+        seen = json.loads(next(line for line in finished.stderr.splitlines() if line.startswith(HEAD)).removeprefix(HEAD))
+        spool = max((self.home / "spool").glob("*.jsonl"), key=lambda path: path.stat().st_mtime)
+        records = [json.loads(line) for line in spool.read_text().splitlines()]
+        made = [record["time"] for record in records if record["kind"] == "metrics" and "loss" in record["values"]]
+        opened = next(record["time"] for record in records if record["kind"] == "opened")
+        told = {"the flow and its stage begun": opened, "first step": made[0], "last step": made[-1]}
+        return _since(began, seen | told | {"MLflow has everything": self._shipped(spool)})
 
-    def orchestrated_run(self, steps: int) -> float:
-        """Seconds from the end of the first step to that of the last."""
-        self._slipway(*self._pretrain(steps))
-        times = self._step_times()
-        return times[-1] - times[0]
+    def _shipped(self, spool: Path) -> float:
+        """When the shipper, a process of its own, was done."""
+        state, deadline = spool.with_suffix(".shipped.json"), time.monotonic() + _SHIPPING_SECONDS
+        while time.monotonic() < deadline:
+            if state.exists() and json.loads(state.read_text())["complete"]:
+                return state.stat().st_mtime
+            time.sleep(0.1)
+        raise TimeoutError(f"{spool} was not shipped within {_SHIPPING_SECONDS:.0f} seconds")
+
+    def _settings(self, steps: int, workers: int) -> list[str]:
+        self.seed += 1
+        settings = {"steps": steps, "batch_size": 8, "seed": self.seed, "workers": workers, "compile": "never"}
+        return [f"training.{key}={value}" for key, value in settings.items()]
 
     @contextmanager
-    def services(self) -> Iterator[None]:
-        self._slipway("up")
+    def _services(self) -> Iterator[None]:
+        self._run([sys.executable, "-m", "benchmarks.timed_flow", "up"])
         try:
             yield
         finally:
-            self._slipway("down")
+            self._run([sys.executable, "-m", "benchmarks.timed_flow", "down"])
 
-    def _pretrain(self, steps: int, workers: int = 0) -> list[str]:
-        self.seed += 1
-        settings = {
-            "steps": steps,
-            "batch_size": 8,
-            "sequence_length": 256,
-            "seed": self.seed,
-            "validate_every": 0,
-            "checkpoint_every": 0,
-            "workers": workers,
-        }
-        return [
-            "run",
-            "pretrain",
-            "--recipe",
-            "tiny",
-            "--json",
-            *(f"--set=training.{key}={value}" for key, value in settings.items()),
-        ]
-
-    def _slipway(self, *words: str) -> str:
-        command = [sys.executable, "-c", "from flows.cli import main; main()", *words]
-        return subprocess.run(command, env=self.env, check=True, capture_output=True, text=True).stdout
-
-    def _step_times(self) -> list[float]:
-        """When each step of the newest run ended, from its spool."""
-        newest = max((self.home / "spool").glob("*.jsonl"), key=lambda path: path.stat().st_mtime)
-        records = [json.loads(line) for line in newest.read_text().splitlines()]
-        return [record["time"] for record in records if record["kind"] == "metrics" and "loss" in record["values"]]
+    def _run(self, command: Sequence[str]) -> tuple[float, "subprocess.CompletedProcess[str]"]:
+        began = time.time()
+        finished = subprocess.run(command, env=self.env, check=False, capture_output=True, text=True)
+        if finished.returncode:
+            raise RuntimeError(f"{' '.join(command)} ended with {finished.returncode}:\n{finished.stderr[-2000:]}")
+        return began, finished
 
 
-def _text(document: dict[str, Any]) -> str:
-    def spread(values: list[float]) -> str:
-        return f"{median(values):6.2f}  [{min(values):.2f}, {max(values):.2f}]  n={len(values)}"
+def _since(began: float, seen: Mapping[str, float]) -> Times:
+    return {part: at - began for part, at in seen.items()}
 
-    long, ray = document["long_run"], document["two_workers"]
-    return "\n".join(
-        [
-            f"bare loop, exec to first step, s        {spread(document['bare_start_seconds'])}",
-            f"overhead of a flow, cold, s             {spread(document['overhead_cold_seconds'])}",
-            f"overhead of a flow, with `up`, s        {spread(document['overhead_with_up_seconds'])}",
-            "parts of a cold start, s:",
-            *(f"  {name:<38}{seconds:6.2f}" for name, seconds in document["parts_cold"].items()),
-            f"plain Ray, two workers, to first step, s{spread(ray['plain_ray_seconds'])}",
-            f"a flow on two workers, to first step, s {spread(ray['orchestrated_seconds'])}",
-            f"{long['steps']} steps, orchestrated / bare          {spread(document['long_run_ratio'])}",
-        ]
-    )
+
+def _steps_seconds(times: Times) -> float:
+    return times["last step"] - times["first step"]
+
+
+def _parts(runs: Sequence[Times]) -> Times:
+    """Seconds of each part, the medians, in the order in which the parts are over."""
+    order = sorted(runs[0], key=runs[0].__getitem__)
+    return {
+        part: round(median(run[part] - (run[before] if before else 0.0) for run in runs), 2)
+        for before, part in zip((None, *order), order, strict=False)
+    }
+
+
+def _over(ours: Sequence[Times], theirs: Sequence[Times]) -> dict[str, list[float]]:
+    """Seconds more than the others, round by round: until the first step, and from the last one to the end."""
+    pairs = list(zip(ours, theirs, strict=True))
+    return {
+        "to_first_step": [round(a["first step"] - b["first step"], 2) for a, b in pairs],
+        "after_last_step": [round((a["end"] - a["last step"]) - (b["end"] - b["last step"]), 2) for a, b in pairs],
+    }
+
+
+def _wholes(times: Mapping[str, Sequence[Times]]) -> dict[str, list[float]]:
+    return {name: [round(run["end"], 1) for run in runs] for name, runs in times.items()}
+
+
+def text(document: Mapping[str, Any]) -> str:
+    """For people."""
+    lines = []
+    for name in ("start", "start_on_ray"):
+        for what, found in document.get(name, {}).items():
+            lines.append(f"{name}, {what}, s".replace("_", " "))
+            for part, value in found.items():
+                shown = _spread(value) if isinstance(value, list) else f"{value:7.2f}"
+                lines.append(f"  {part.replace('_', ' '):<36}{shown}")
+    if long := document.get("long_run"):
+        lines.append(f"{long['steps']} steps, seconds from the first to the last; and of the whole command")
+        for name, seconds in long["seconds"].items():
+            lines.append(f"  {name:<14}{_spread(seconds)}   {_spread(long['whole_seconds'][name])}")
+        for name, ratios in long["ratio_to_bare"].items():
+            lines.append(f"  {name} / bare: {_spread(ratios, 4)}   bar {BAR}, goal {GOAL}")
+    return "\n".join(lines)
+
+
+def _spread(values: Sequence[float], digits: int = 2) -> str:
+    return f"{median(values):7.{digits}f}  [{min(values):.{digits}f}, {max(values):.{digits}f}]  n={len(values)}"
 
 
 if __name__ == "__main__":
