@@ -40,6 +40,7 @@ _RECIPES: Final[dict[str, type[recipes.Recipe]]] = {
     "rollback": recipes.RollbackRecipe,
     "adapt": recipes.AdaptRecipe,
     "lifecycle": recipes.LifecycleRecipe,
+    "reconcile": recipes.ReconcileRecipe,
 }
 FLOWS: Final = {name: FlowEntry(name, f"flows.{name.replace('-', '_')}", recipe) for name, recipe in _RECIPES.items()}
 

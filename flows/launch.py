@@ -7,7 +7,7 @@ from typing import Any
 from flows.catalog import FlowEntry
 from flows.pipeline.session import SESSION, Session, Walked, preflight, verdict
 from flows.recipes.recipes import Recipe
-from infra import orchestrator
+from infra import flow_runs, orchestrator
 from infra.store.errors import RefusedError
 
 
@@ -42,7 +42,8 @@ def run_flow(entry: FlowEntry, recipe: Recipe, session: Session, plan: Sequence[
     token = SESSION.set(session)
     try:
         server.wait()
-        orchestrator.reconcile()
+        if entry.name != "reconcile":  # that flow does it itself, and tells
+            flow_runs.end_gone()
         orchestrator.run_flow(entry.load(), recipe, embedded=api_url is None)
     except RefusedError as error:
         said = verdict(session.walked)

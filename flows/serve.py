@@ -1,15 +1,15 @@
 """`python -m flows.serve`: the worker of `slipway up`. Every flow of the catalog can be started with a form in Prefect's pages."""
 
 import sys
+import threading
 from typing import TYPE_CHECKING, Final
 
+from flows import reconciling
 from flows.catalog import FLOWS, FlowEntry
 from flows.recipes.loading import starting_values
-from infra import orchestrator
+from infra import flow_runs, orchestrator
 from infra.settings import Settings
 from infra.store.errors import SlipwayError
-from infra.tracking.ship import start_shipper
-from infra.tracking.spool import pending
 
 SCHEDULES: Final = {"pretrain": "0 3 * * *"}
 """Cron schedules, in UTC, that stand on a flow's page switched off. A night without news takes seconds: nothing is done twice."""
@@ -32,11 +32,10 @@ def main() -> None:
 
         deployments = [_deployment(entry) for entry in FLOWS.values()]
         server.wait(patience=_PATIENCE)
-        orchestrator.reconcile()
+        flow_runs.end_gone()
         worker.recover()
         worker.register(deployments, [sys.executable, "-m", "flows.started"], settings.home / "logs")
-        for left in pending(settings.spool):  # the metrics of a run that ended with its worker
-            start_shipper(left, settings.tracking_uri, settings.store)
+        threading.Thread(target=reconciling.keep, args=(settings,), name="reconcile", daemon=True).start()
         worker.work()
     except SlipwayError as error:
         sys.stderr.write(f"{error}\n".replace("\n", " ").strip() + "\n")

@@ -16,7 +16,7 @@ from flows.cli.watching import watching
 from flows.launch import walk_plan
 from flows.pipeline.session import SESSION, Session, preflight
 from flows.recipes.recipes import Recipe
-from infra import orchestrator
+from infra import flow_runs, orchestrator
 from infra.processes import lead_session
 from infra.settings import Settings
 from infra.store.errors import InputError, SlipwayError
@@ -46,7 +46,7 @@ def main() -> None:
 
     with get_client(sync_client=True) as client:
         run = client.read_flow_run(UUID(os.environ["PREFECT__FLOW_RUN_ID"]))
-        client.update_flow_run(run.id, tags=orchestrator.retag(run.tags))
+        client.update_flow_run(run.id, tags=flow_runs.retag(run.tags))
         name = client.read_flow(run.flow_id).name
     session = Session.open(settings)
     session.watch = watching(settings, RunLog())

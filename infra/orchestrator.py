@@ -19,21 +19,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import urlsplit
 
 from infra import prefect_server
+from infra.flow_runs import UNFINISHED, run_tags
 from infra.processes import LOOPBACK, free_port, last_line, reserve_port, spawn_child
 from infra.store.errors import InputError, SlipwayError
-from infra.store.liveness import Process, identify, is_alive, myself
-
-if TYPE_CHECKING:
-    from prefect.client.orchestration import SyncPrefectClient
-    from prefect.client.schemas.objects import FlowRun, State
-
-_TAG = "slipway"
-_UNFINISHED = ("SCHEDULED", "PENDING", "RUNNING", "CANCELLING")
-_PAGE = 200  # the server's largest
 
 
 class OrchestratorError(SlipwayError):
@@ -80,7 +72,7 @@ class Embedded:
         try:
             while time.monotonic() < deadline:
                 now = self._count_task_runs()
-                if now == before and self._count_task_runs(_UNFINISHED) == 0:
+                if now == before and self._count_task_runs(UNFINISHED) == 0:
                     return
                 before = now
                 time.sleep(quiet)
@@ -177,40 +169,6 @@ def connect(home: Path, api_url: str) -> Live:
     return Live(api_url)
 
 
-def run_tags() -> list[str]:
-    """By these tags `reconcile` knows which process of which host a run belongs to."""
-    return [_TAG, _host_tag(), _pid_tag(myself())]
-
-
-def retag(tags: Sequence[str]) -> list[str]:
-    """A run's tags, now that this process carries it out: those of an earlier attempt's process are replaced."""
-    return [*(tag for tag in tags if not tag.startswith(("host:", "pid:")) and tag != _TAG), *run_tags()]
-
-
-def reconcile() -> list[str]:
-    """Marks as crashed the runs whose process on this host is gone (kill -9, power cut): nobody else would. Returns their names.
-
-    One that somebody had asked to cancel is cancelled. Needs a server that answers. Raises InputError when it refuses us.
-    """
-    from prefect.client.orchestration import get_client
-    from prefect.exceptions import PrefectHTTPStatusError
-
-    try:
-        with get_client(sync_client=True) as client:
-            gone = [run for run in _unfinished(client) if _is_gone(run.tags)]
-            for run in gone:
-                mark_ended(client, run)
-    except PrefectHTTPStatusError as error:
-        if error.response.status_code not in (401, 403):
-            raise
-        raise InputError(
-            f"the Prefect server refuses us ({error.response.status_code})",
-            where=os.environ["PREFECT_API_URL"],
-            mend="Set PREFECT_API_KEY, or PREFECT_API_AUTH_STRING, in the environment: profiles are not read.",
-        ) from None
-    return [run.name for run in gone]
-
-
 def run_flow(flow: Callable[..., Any], *args: Any, embedded: bool, tags: Sequence[str] = ()) -> Any:
     """Calls a Prefect flow, tagged as ours. Its exceptions come through as they are, KeyboardInterrupt too."""
     from prefect.context import tags as tagged
@@ -257,61 +215,3 @@ def _healthy(api_url: str, *, seconds: float) -> bool:
         return error.code in (401, 403)  # it is there; whether it takes us is another question
     except (OSError, ValueError):
         return False
-
-
-def _unfinished(client: "SyncPrefectClient") -> list["FlowRun"]:
-    from prefect.client.schemas.filters import FlowRunFilter
-    from prefect.client.schemas.sorting import FlowRunSort
-
-    ours = FlowRunFilter.model_validate({"tags": {"all_": [_TAG, _host_tag()]}, "state": {"type": {"any_": list(_UNFINISHED)}}})
-    found: list[FlowRun] = []
-    while page := client.read_flow_runs(flow_run_filter=ours, sort=FlowRunSort.ID_DESC, limit=_PAGE, offset=len(found)):
-        found += page
-    return found
-
-
-def mark_ended(client: "SyncPrefectClient", run: "FlowRun") -> None:
-    """Sets the state of a run, and of its tasks, whose process is certainly gone."""
-    from prefect.client.schemas.filters import FlowRunFilter, TaskRunFilter
-    from prefect.client.schemas.sorting import TaskRunSort
-    from prefect.states import Cancelled, Crashed
-
-    pid = _pid_of(run.tags).partition("-")[0]
-    who = f"Process {pid} on {socket.gethostname()}" if pid else "Its process"
-    cancelling = run.state is not None and run.state.is_cancelling()
-
-    def ended() -> "State[Any]":
-        if cancelling:
-            return Cancelled(message=f"{who} ended before it could confirm.")
-        return Crashed(message=f"{who} ended without a word: it was killed, or the machine went down.")
-
-    tasks = client.read_task_runs(
-        flow_run_filter=FlowRunFilter.model_validate({"id": {"any_": [run.id]}}),
-        task_run_filter=TaskRunFilter.model_validate({"state": {"type": {"any_": list(_UNFINISHED)}}}),
-        sort=TaskRunSort.ID_DESC,
-        limit=_PAGE,
-    )
-    for task in tasks:
-        client.set_task_run_state(task.id, ended(), force=True)
-    client.set_flow_run_state(run.id, ended(), force=True)
-
-
-def _is_gone(tags: Sequence[str]) -> bool:
-    """Whether the process named in a run's tags has certainly ended."""
-    pid, _, known = _pid_of(tags).partition("-")
-    if not pid.isdigit():
-        return False
-    process = identify(int(pid))
-    return process is None or not is_alive(process) or _pid_tag(process) != f"pid:{pid}-{known}"
-
-
-def _pid_of(tags: Sequence[str]) -> str:
-    return next((tag.removeprefix("pid:") for tag in tags if tag.startswith("pid:")), "")
-
-
-def _host_tag() -> str:
-    return f"host:{socket.gethostname()}"
-
-
-def _pid_tag(process: Process) -> str:
-    return f"pid:{process.pid}-{process.started}" + (f"-{process.boot[:8]}" if process.boot else "")

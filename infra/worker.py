@@ -21,7 +21,7 @@ from prefect.exceptions import ObjectNotFound
 from prefect.states import Scheduled
 from prefect.workers.process import ProcessJobConfiguration, ProcessWorker, ProcessWorkerResult
 
-from infra.orchestrator import mark_ended
+from infra.flow_runs import is_gone, mark_ended
 from infra.processes import end_children_with_us, in_sessions, stop
 from infra.store.fingerprint import fingerprint
 
@@ -71,13 +71,22 @@ def recover() -> list[str]:
             sort=FlowRunSort.ID_DESC,
             limit=_PAGE,
         )
-        lost = [run for run in runs if not any(tag.startswith("pid:") for tag in run.tags)]
+        lost = [run for run in runs if _begun_by_nobody(run) or not any(tag.startswith("pid:") for tag in run.tags)]
         for run in lost:
-            if run.state is not None and run.state.is_pending():
+            if _is_pending(run):
                 client.set_flow_run_state(run.id, Scheduled(message="Its worker was gone before it began."), force=True)
             else:
                 mark_ended(client, run)
     return [run.name for run in lost]
+
+
+def _is_pending(run: FlowRun) -> bool:
+    return run.state is not None and run.state.is_pending()
+
+
+def _begun_by_nobody(run: FlowRun) -> bool:
+    """Whether the process that was to begin it is gone; one at work whose process is gone is `infra.flow_runs`'s to end."""
+    return _is_pending(run) and is_gone(run.tags, shared=True)
 
 
 def work() -> None:

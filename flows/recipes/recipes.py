@@ -224,6 +224,13 @@ class RollbackRecipe(Recipe):
         return [*super().problems(), *_target_problems(self.target)]
 
 
+class ReconcileRecipe(Recipe):
+    """Find what a dead process left in Prefect, in MLflow and in the store, and put it right."""
+
+    silence_minutes: float = Field(default=5.0, gt=0, title="Silence", json_schema_extra={"position": 0})
+    """Minutes since the lease of a process on another machine ran out, before it is taken for dead. Here it is looked at itself."""
+
+
 def _task_problems(recipe: LifecycleRecipe | AdaptRecipe) -> list[str]:
     """Of the tasks that are on."""
     tasks = [(name, task) for name, task in (("classify", recipe.classify), ("instruct", recipe.instruct)) if task.data.path]

@@ -38,6 +38,17 @@ def ensure_run(tracking_uri: str, run: str, store_url: str, *, experiment: str) 
         return found
 
 
+def end_run(tracking_uri: str, run: str, *, experiment: str) -> bool:
+    """Marks the MLflow run of our run `run` as killed, where it says that it is running. For a run whose machine is lost."""
+    client = connect(tracking_uri)
+    with errors(tracking_uri):
+        found = find_run(client, experiment, {RUN_TAG: run})
+        if found is None or client.get_run(found).info.status != "RUNNING":
+            return False
+        client.set_terminated(found, "KILLED")
+        return True
+
+
 def find_run(
     client: "MlflowClient", experiment: str, tags: Mapping[str, str], *, folder: Path | None = None, without: str = ""
 ) -> str | None:

@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import socket
 import sqlite3
 import subprocess
 import sys
@@ -15,7 +14,7 @@ import psutil
 import pytest
 
 from infra import orchestrator, prefect_server, services
-from infra.orchestrator import OrchestratorError, connect, prepare_environment, run_tags, start_embedded
+from infra.orchestrator import OrchestratorError, connect, prepare_environment, start_embedded
 from infra.processes import reserve_port
 from infra.settings import Settings
 from infra.store.errors import InputError
@@ -25,7 +24,7 @@ from infra.store.liveness import identify
 DRIVER = """
 import json, signal, sys, time
 from pathlib import Path
-from infra import orchestrator
+from infra import flow_runs, orchestrator
 from infra.store.errors import RefusedError
 signal.signal(signal.SIGINT, signal.default_int_handler)
 home, mode, url = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
@@ -34,7 +33,7 @@ from prefect import flow, task  # as a plan does, before any server is named
 began = time.monotonic()
 server = orchestrator.connect(home, url) if url else orchestrator.start_embedded(home)
 server.wait()
-seen = {"reconciled": orchestrator.reconcile(), "server": server.process.pid if not url else None, "api": server.api_url}
+seen = {"reconciled": flow_runs.end_gone(), "server": server.process.pid if not url else None, "api": server.api_url}
 
 @task(name="work")
 def work(number):
@@ -149,16 +148,6 @@ def test_a_server_that_does_not_come_up_says_why_and_where_its_log_is(home: Path
     with pytest.raises(OrchestratorError, match="ended before it answered: disk on fire") as caught:
         server.wait()
     assert caught.value.where == str(home / "logs" / "prefect-server.log")
-
-
-def test_a_run_is_known_by_host_process_and_the_moment_it_started() -> None:
-    me = identify()
-    assert me is not None
-    assert run_tags() == ["slipway", f"host:{socket.gethostname()}", f"pid:{me.pid}-{me.started}-{me.boot[:8]}"]
-    assert not orchestrator._is_gone(run_tags())
-    assert orchestrator._is_gone([f"pid:{me.pid}-1-{me.boot[:8]}"])
-    assert orchestrator._is_gone([f"pid:{me.pid}-{me.started}-00000000"])
-    assert not orchestrator._is_gone(["host:elsewhere"])
 
 
 @pytest.mark.slow

@@ -1,6 +1,7 @@
 """The worker's side of Prefect: what stands on the server, what somebody changed there, and what an earlier worker left."""
 
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ import pytest
 
 from infra import orchestrator
 from infra.processes import in_sessions
+from infra.store.liveness import myself
 from infra.worker import POOL, Deployment, _end_session, recover, register
 
 FORM = {
@@ -78,16 +80,21 @@ def test_a_run_that_a_gone_worker_took_begins_again_or_is_over_as_far_as_it_was(
     put(GREET)
     deployment = client.read_deployment_by_name("greet/greet").id
     states: dict[str, State[Any]] = {"taken": Pending(), "at work": Running(), "to be cancelled": Cancelling(), "told": Running()}
+    states |= {"about to begin": Pending()}
+    dead = replace(myself(), pid=2**22 + 1)
     runs = {}
     for name, state in states.items():
-        tags = ["pid:1-1"] if name == "told" else []  # that one is for `reconcile`, which knows its process
+        tags = ["pid:1-1"] if name == "told" else []  # that one is for `infra.flow_runs`, which knows its process
+        if name == "about to begin":
+            tags = [f"host:{socket.gethostname()}", f"pid:{dead.pid}-{dead.started}-{dead.boot[:8]}-{dead.namespace}"]
         runs[name] = client.create_flow_run_from_deployment(deployment, parameters={"recipe": {"steps": 3}}, name=name, tags=tags)
         client.update_flow_run(runs[name].id, infrastructure_pid="1")  # without one, Prefect cancels at once
         client.set_flow_run_state(runs[name].id, Running(), force=True)
         client.set_flow_run_state(runs[name].id, state, force=True)
-    assert sorted(recover()) == ["at work", "taken", "to be cancelled"]
+    assert sorted(recover()) == ["about to begin", "at work", "taken", "to be cancelled"]
     after = {name: client.read_flow_run(run.id).state_name for name, run in runs.items()}
-    assert after == {"taken": "Scheduled", "at work": "Crashed", "to be cancelled": "Cancelled", "told": "Running"}
+    crashed = {"at work": "Crashed", "to be cancelled": "Cancelled"}
+    assert after == {"taken": "Scheduled", "about to begin": "Scheduled", "told": "Running", **crashed}
     assert recover() == []
 
 
