@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Final, TypeVar
 
 from flows.pipeline.stage import Job
-from infra.cluster import connect
+from infra.cluster import ClusterError, connect
 from llm.events import Noted, Observer
 from llm.training.config import Workers, fewest, most
 from llm.training.distributed import HeadLostError, train_on_workers
@@ -21,8 +21,8 @@ def train_on_ray(
 ) -> History:
     """`train(plan, ...)` on the cluster at RAY_ADDRESS, or on one of our own that lives as long as the call.
 
-    cores: of this machine, where `workers` leaves open how many there are. Raises what `train_on_workers` raises, HeadLostError
-    once the heads of several clusters died in a row.
+    cores: of this machine, where `workers` leaves open how many there are. Raises what `train_on_workers` raises, HeadLostError or
+    ClusterError once several clusters of our own have died or did not start.
     """
     address = job.settings.ray_address
     places = max(fewest(workers), min(most(workers), cores))
@@ -30,8 +30,8 @@ def train_on_ray(
         try:
             with connect(address, cpus=places, home=job.settings.home):
                 return train_on_workers(train, plan, workers, observe, embedded=address is None)
-        except HeadLostError as error:
-            if not left:
+        except (HeadLostError, ClusterError) as error:  # Ray gives itself 30 seconds to start, which a busy machine may not have
+            if not left or address:
                 raise
-            observe(Noted(f"{error.what}; another one starts, and training goes on from the newest checkpoint"))
+            observe(Noted(f"{error.what}; another cluster starts, and training goes on from the newest checkpoint"))
     raise AssertionError("the last one returned or raised")

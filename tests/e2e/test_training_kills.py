@@ -96,7 +96,7 @@ def test_either_worker_and_the_head_die_and_the_run_goes_on_by_itself(
     document = json.loads(out)
     assert len(set(victims)) == 4
     assert document["attempts"] == 1
-    assert "another one starts, and training goes on from the newest checkpoint" in err
+    assert "another cluster starts, and training goes on from the newest checkpoint" in err
     assert losses(document) == undisturbed
 
 
