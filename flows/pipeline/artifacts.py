@@ -5,7 +5,7 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-from prefect.artifacts import create_image_artifact, create_table_artifact
+from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.context import TaskRunContext
 
 _log = logging.getLogger(__name__)
@@ -18,11 +18,14 @@ def show_table(key: str, head: Sequence[str], rows: Sequence[Sequence[str]], des
 
 
 def show_picture(key: str, picture: Path, description: str) -> None:
-    """A PNG on the page of the run, in the artifact itself: no server has to have it. One that cannot be shown is no failure."""
+    """A PNG on the page of the run, in the artifact itself: no server has to have it. One that cannot be shown is no failure.
+
+    As Markdown: Prefect writes the whole address of what it calls an image below it, and here that is the picture.
+    """
     if TaskRunContext.get() is None:
         return
     try:
         url = f"data:image/png;base64,{base64.b64encode(picture.read_bytes()).decode()}"
-        create_image_artifact(key=key, image_url=url, description=description)
+        create_markdown_artifact(key=key, markdown=f"![{description}]({url})", description=description)
     except Exception as error:  # whatever Prefect's client meets: the picture lies in the store too
         _log.warning("%s does not show in Prefect (%s)", picture.name, error)

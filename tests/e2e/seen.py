@@ -58,6 +58,6 @@ def prefect_shows_it(home: Path) -> None:
     assert float(progress[-1][1]) == 100
     assert "tokens/s" in progress[-1][0]
     assert "restarted after step " in progress[-1][0]
-    pictures = [data for key, kind, _, data in rows if (key, kind) == ("loss-pretrain", "image")]
+    pictures = [data for key, kind, _, data in rows if (key, kind) == ("loss-pretrain", "markdown")]
     assert len(pictures) == 1
-    assert "data:image/png;base64," in pictures[0]
+    assert "](data:image/png;base64," in pictures[0]
