@@ -14,10 +14,11 @@ from llm.events import Observer
 from llm.training import classify, instruct
 from llm.training.config import FinetuneConfig
 from llm.training.history import History
-from llm.training.loop import Work, train
+from llm.training.loop import train
 from llm.training.numerics import Numerics
 from llm.training.task import Task
 from llm.training.topology import ALONE, Topology
+from llm.training.work import Work
 
 TaskName = Literal["classify", "instruct"]
 _TASKS: Final[Mapping[TaskName, Callable[[Thing, Thing, FinetuneConfig], Task]]] = {

@@ -2,26 +2,22 @@
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Final, Protocol, Self
+from collections.abc import Mapping
+from typing import Any, Final
 
 import torch
-from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from infra.store import open_store
 from infra.store.errors import SlipwayError
 from infra.store.manifest import Thing, load
-from llm.data.windows import Windows
-from llm.events import Measure, Noted, Observer, Resumed, RolledBack, Skipped, StepDone, Validated, ignore
+from llm.events import Noted, Observer, Resumed, RolledBack, Skipped, StepDone, Validated, ignore
 from llm.training.apply import apply
 from llm.training.checkpoints import Checkpoints, Reader, State, with_random_state
 from llm.training.gauge import Gauge
 from llm.training.guard import Guard, left_of, trouble, why
 from llm.training.history import History
 from llm.training.job import TrainingJob
-from llm.training.numerics import Numerics
 from llm.training.optimizers import make_optimizer
 from llm.training.parallel import arrange, whole
 from llm.training.prefetch import Prefetch
@@ -30,9 +26,10 @@ from llm.training.results import Results
 from llm.training.resume import finished, newest, remove, step_of
 from llm.training.saving import Saver
 from llm.training.schedules import learning_rate
-from llm.training.step import Objective, StepResult, train_step
+from llm.training.step import StepResult, train_step
 from llm.training.stopping import StoppedError, asked, on_sigterm
 from llm.training.topology import Topology
+from llm.training.work import Work
 
 Limits = tuple[float, float]
 _PATIENCE: Final = 300.0  # seconds for which the last checkpoint is tried again
@@ -43,42 +40,6 @@ class DivergedError(SlipwayError):
     """Steps go on having a loss or gradient that is not finite, or far too high."""
 
     code = "diverged"
-
-
-class Order(Protocol):
-    """Which rows make the batch of a step (from 0): a pure function of the step, so that nothing has to be saved."""
-
-    def starts(self, step: int) -> NDArray[Any]:
-        """What `Work.read` makes a batch of: (batch size over all workers,)."""
-        ...
-
-    def tokens(self, step: int) -> int:
-        """The tokens of that batch, without padding."""
-        ...
-
-    def without(self, first: int, last: int) -> Self:
-        """This order, but that the batches of its steps `first` to `last` are never read; those after them move up."""
-        ...
-
-    @property
-    def skip_steps(self) -> Windows:
-        """Those that are left out, as an order that leaves none out counts them."""
-        ...
-
-
-@dataclass(frozen=True)
-class Work:
-    """What a loop works on: the model and its data, how to look at it from outside, and what a checkpoint must agree with."""
-
-    model: nn.Module
-    objective: Objective
-    order: Order
-    read: Callable[[NDArray[Any]], Tensor]  # rows of the order -> a batch on the CPU; a thread of its own calls it
-    measure: Measure
-    validate: Callable[[], tuple[float, float]]  # -> nats per target, the measure's value
-    sample: Callable[[int, Any], None]  # shows text of a model after a step
-    facts: Mapping[str, Any]
-    flops_per_token: int = 0  # of the model; 0 where rows are of unequal length
 
 
 def train(work: Work, job: TrainingJob, *, topology: Topology, observe: Observer) -> History:
@@ -285,16 +246,3 @@ class _Training:
 
 def _due(step: int, every: int) -> bool:
     return every > 0 and (step + 1) % every == 0
-
-
-@torch.no_grad()
-def mean_loss(model: nn.Module, objective: Objective, batches: Sequence[Tensor], numerics: Numerics) -> float:
-    """Nats per target over the batches."""
-    model.eval()
-    total, count = 0.0, 0
-    for batch in batches:
-        with numerics.autocast():
-            total += float(objective.loss(model, batch))
-        count += int(objective.count(batch))
-    model.train()
-    return total / count

@@ -23,10 +23,11 @@ from llm.text.files import TOKENIZER_FILES
 from llm.text.tokenizer import Tokenizer
 from llm.training.config import TrainingConfig
 from llm.training.history import History
-from llm.training.loop import Work, mean_loss, train
+from llm.training.loop import train
 from llm.training.numerics import Numerics
 from llm.training.step import NextToken
 from llm.training.topology import ALONE, Topology
+from llm.training.work import Work, mean_loss
 
 _VALIDATION_ROWS = 64  # about 16,000 tokens a look: enough to see the curve, little enough not to slow it
 
