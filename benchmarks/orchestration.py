@@ -184,7 +184,8 @@ class Bench:
         began = time.time()
         finished = subprocess.run(command, env=self.env, check=False, capture_output=True, text=True)
         if finished.returncode:
-            raise RuntimeError(f"{' '.join(command)} ended with {finished.returncode}:\n{finished.stderr[-2000:]}")
+            said = f"{finished.stdout[-1000:]}\n{finished.stderr[-2000:]}"  # with --json an error stands in the document
+            raise RuntimeError(f"{' '.join(command)} ended with {finished.returncode}:\n{said}")
         return began, finished
 
 
