@@ -72,12 +72,13 @@ class Board:
         if newest is None or self._run is None:
             return
         content: dict[str, Any] = {"data": 100 * newest.step / newest.steps, "description": self._words(newest)}
-        try:
+        try:  # by bare requests: the client's own methods make an event of each, and a thread that outlives the board
             if self._artifact is None:
                 ids = {"task_run_id": self._run.id, "flow_run_id": self._run.flow_run_id}
-                made = client.create_artifact(ArtifactCreate(key=f"progress-{self._stage}", type="progress", **ids, **content))
-                self._artifact = made.id
-            else:  # not `client.update_artifact`: it makes an event of each
+                create = ArtifactCreate(key=f"progress-{self._stage}", type="progress", **ids, **content)
+                answer = client.request("POST", "/artifacts/", json=create.model_dump(mode="json", exclude_unset=True))
+                self._artifact = UUID(answer.json()["id"])
+            else:
                 update = ArtifactUpdate(**content).model_dump(mode="json", exclude_unset=True)
                 client.request("PATCH", "/artifacts/{id}", path_params={"id": self._artifact}, json=update)
         except Exception:  # whatever the client meets: the next update tells all
