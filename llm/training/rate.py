@@ -9,7 +9,7 @@ import torch
 from llm.models.build import new_model
 from llm.models.config import CausalConfig
 from llm.training.apply import apply
-from llm.training.config import TrainingConfig
+from llm.training.config import TrainingConfig, fewest
 from llm.training.footprint import bytes_of, peak_bytes
 from llm.training.numerics import Numerics
 from llm.training.optimizers import make_optimizer
@@ -29,7 +29,7 @@ def measure_rate(model: CausalConfig, training: TrainingConfig, *, steps: int = 
 
 def measure_peak(model: CausalConfig, training: TrainingConfig) -> int:
     """Bytes that one step takes at its highest in one of the recipe's workers: its weights, its optimizer and all that it makes."""
-    step, state, device = _prepared(model, training, training.batch_size // max(1, training.workers))
+    step, state, device = _prepared(model, training, training.batch_size // max(1, fewest(training.workers)))
     return bytes_of(state) + peak_bytes(step, device)
 
 

@@ -33,7 +33,7 @@ FOUR: Final[list[tuple[Task, Sequence[tuple[str, str]]]]] = [
     ({"parallel": "fsdp", "tensor_parallel": 2}, SOME),
     ({"parallel": "ddp", "tensor_parallel": 2}, SOME),
 ]
-ROUNDING: Final = 1e-5  # of losses and norms over six steps; found on a CPU: 1e-6
+ROUNDING: Final = 1e-5  # of losses and norms over six steps; found on a CPU with 2 workers: 1e-6
 
 
 def together(folder: Path, world: int, tasks: Sequence[Task]) -> list[list[Answer]]:
