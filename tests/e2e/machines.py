@@ -112,7 +112,7 @@ class Network:
         self._subnet = _free_subnet()
         self._plugged = 1
         self._switch = stack.enter_context(
-            _holder("--net", script="ip link add bridge type bridge; ip link set bridge up; echo up; exec 1>&-; exec sleep infinity")
+            _holder("--net", script="ip link add bridge type bridge; ip link set bridge up; echo up; exec sleep infinity >&-")
         )
         self.address = f"{self._subnet}.1"
         cable = f"slipway{self._switch}"
