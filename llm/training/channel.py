@@ -7,6 +7,7 @@ last checkpoint: an observer may see a step twice, or find it only in the histor
 import json
 import threading
 from contextlib import suppress
+from contextvars import copy_context
 from dataclasses import asdict
 from types import TracebackType
 from typing import Final, Self, get_args
@@ -84,7 +85,8 @@ class Receiver:
         self._next = 0
         self._error: Exception | None = None
         self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._keep, name=f"observer of {run}", daemon=True)
+        # In the context of the block: an observer may write into the log of the run that it finds there.
+        self._thread = threading.Thread(target=copy_context().run, args=(self._keep,), name=f"observer of {run}", daemon=True)
 
     def __enter__(self) -> Self:
         self._clear()

@@ -4,6 +4,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from contextvars import ContextVar
 
 import pytest
 
@@ -181,3 +182,13 @@ def test_the_channel_loads_nothing_heavy() -> None:
     code = "import sys, llm.training.channel; print([name for name in ('torch', 'ray', 'pyarrow', 'numpy') if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout == "[]\n"
+
+
+def test_an_observer_finds_the_context_of_the_block(store: FolderStore) -> None:
+    """A run that was started from a form writes into its own log, which it finds there."""
+    where: ContextVar[str] = ContextVar("where", default="nowhere")
+    seen: list[str] = []
+    where.set("in a run")
+    with Receiver(store, RUN, lambda event: seen.append(where.get()), every=0.005), Sender(store, RUN) as send:
+        send(EVENTS[0])
+    assert seen == ["in a run"]
