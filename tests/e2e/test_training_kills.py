@@ -67,6 +67,10 @@ def below(process: "subprocess.Popen[str]", name: str = "") -> list[psutil.Proce
     return sorted(found, key=lambda child: child.create_time())
 
 
+def workers(children: list[psutil.Process]) -> list[psutil.Process]:
+    return [child for child in children if child.is_running() and "RayTrainWorker" in " ".join(child.cmdline())]
+
+
 def nobody_lives_on(children: list[psutil.Process], seconds: float) -> None:
     _, left = psutil.wait_procs(children, timeout=seconds)
     assert not left, f"outlived their command: {[' '.join(child.cmdline())[:80] for child in left if child.is_running()]}"
@@ -105,24 +109,28 @@ def test_after_the_command_its_whole_tree_or_a_stop_the_same_command_goes_on(
 ) -> None:
     slipway = Slipway(slipway.home, folder)
     process = slipway.start(*PRETRAIN)
-    step = checkpoint_after(slipway, process, 0)
+    checkpoint_after(slipway, process, 0)
     children = below(process, "ray")
-    assert any("RayTrainWorker" in " ".join(child.cmdline()) for child in children)
+    training = workers(children)
+    assert len(training) == 2
     process.kill()
     process.communicate()
-    nobody_lives_on(children, 20)  # no worker trains on without its command
+    nobody_lives_on(training, 20)  # no worker trains on without its command
 
     process = slipway.start(*PRETRAIN)
-    step = checkpoint_after(slipway, process, step)
+    checkpoint_after(slipway, process, newest_checkpoint(slipway))
+    nobody_lives_on(children, 5)  # idle agents of Ray's may stay: the next command ends them
     children = below(process, "ray")
+    training = workers(children)
     for each in (psutil.Process(process.pid), *below(process)):
         with suppress(psutil.NoSuchProcess):  # Ray's end with their command
             each.kill()
     process.communicate()
-    nobody_lives_on(children, 20)
+    nobody_lives_on(training, 20)
 
     process = slipway.start(*PRETRAIN)
-    step = checkpoint_after(slipway, process, step)
+    step = checkpoint_after(slipway, process, newest_checkpoint(slipway))
+    nobody_lives_on(children, 5)
     children = below(process, "ray")
     process.send_signal(signal.SIGTERM)
     out, err = process.communicate(timeout=120)

@@ -22,7 +22,7 @@ from tests.e2e.conftest import FAST
 from tests.e2e.machines import PACKAGES, PYTHON, Machine, Network, network
 from tests.s3_server import S3Server
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow, pytest.mark.alone, pytest.mark.timeout(900)]
 STORE = "s3://slipway/drill"
 PRETRAIN = [
     *("slipway", "run", "pretrain", "--json", "--set=data.path=/tmp/text.txt"),
