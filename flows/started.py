@@ -20,6 +20,7 @@ from infra import flow_runs, orchestrator
 from infra.processes import lead_session
 from infra.settings import Settings
 from infra.store.errors import InputError, SlipwayError
+from llm.training.stopping import StoppedError
 
 
 class RunLog(Terminal):
@@ -63,7 +64,7 @@ def as_from_the_command_line(body: Callable[[Recipe], Any], session: Session) ->
     """The flow's body behind the checks of `slipway run`; what it stumbles over becomes the run's state, in words."""
     from prefect import State  # as above
     from prefect.logging import get_run_logger
-    from prefect.states import Completed, Failed
+    from prefect.states import Completed, Crashed, Failed
 
     @functools.wraps(body)
     def checked(recipe: Recipe) -> Any:
@@ -72,6 +73,9 @@ def as_from_the_command_line(body: Callable[[Recipe], Any], session: Session) ->
                 raise InputError("; ".join(problems), where="recipe", mend="Start a run with other values.")
             preflight(session, walk_plan(body, recipe, session))
             last_word = body(recipe)
+        except StoppedError as error:  # its worker ends, or somebody ended it: nothing is wrong with it
+            get_run_logger().warning(str(error))
+            return Crashed(message=str(error))
         except SlipwayError as error:
             get_run_logger().error(str(error))
             return Failed(message=str(error))

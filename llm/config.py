@@ -28,6 +28,14 @@ class Bounds:
         return {**schema, **self.given()}
 
 
+@dataclass(frozen=True)
+class Count:
+    """In a form, a whole number from 0: of a field that takes something else too, which a form cannot show."""
+
+    def __get_pydantic_json_schema__(self, core_schema: Any, handler: Any) -> dict[str, Any]:
+        return {"type": "integer", "minimum": 0}
+
+
 _TESTS: dict[str, tuple[Callable[[float, float], bool], str]] = {
     "ge": (lambda value, limit: value >= limit, "at least"),
     "gt": (lambda value, limit: value > limit, "more than"),

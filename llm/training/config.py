@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar, Literal
 
 from infra.store.errors import InputError
 from infra.store.fingerprint import RUNTIME
-from llm.config import Bounds, out_of_bounds
+from llm.config import Bounds, Count, out_of_bounds
 from llm.data.windows import Windows, windows
 
 OptimizerName = Literal["adamw", "muon"]
@@ -84,7 +84,7 @@ class TrainingConfig:
     """Checkpoints that stay: the newest so many."""
     keep_every: Annotated[int, Bounds(ge=0), RUNTIME] = 0
     """And those of every so many steps, for good; 0 keeps none of them."""
-    workers: Annotated[Workers, RUNTIME] = 0
+    workers: Annotated[Workers, Count(), RUNTIME] = 0
     """Ray workers to train on; 0 trains in this process. [1, 4]: as many as there is room for, at the start and after a loss."""
 
     def problems(self, where: str = "training.") -> list[str]:
@@ -179,7 +179,7 @@ class FinetuneConfig:
     """Checkpoints that stay: the newest so many."""
     keep_every: Annotated[int, Bounds(ge=0), RUNTIME] = 0
     """And those of every so many steps, for good; 0 keeps none of them."""
-    workers: Annotated[Workers, RUNTIME] = 0
+    workers: Annotated[Workers, Count(), RUNTIME] = 0
     """Ray workers to train on; 0 trains in this process. [1, 4]: as many as there is room for, at the start and after a loss."""
 
     def problems(self, where: str = "training.") -> list[str]:
