@@ -63,7 +63,8 @@ def lab(tmp_path_factory: pytest.TempPathFactory, text: Callable[[Path], Path]) 
     connect(f"sqlite:///{folder / 'mlflow.db'}")
     settings = [f"data.path={text(folder / 'text.txt')}", *(word.removeprefix("--set=") for word in FAST)]
     with pytest.MonkeyPatch.context() as monkeypatch:
-        monkeypatch.setattr(lifecycle, "run", walk)  # without Prefect around it
+        for module in ("flows.lifecycle", "flows.deploy"):
+            monkeypatch.setattr(f"{module}.run", walk)  # without Prefect around it
         yield Lab(load_recipe(LifecycleRecipe, "tiny", settings), folder / "mlflow.db", monkeypatch)
 
 
