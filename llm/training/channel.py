@@ -77,7 +77,7 @@ class Sender:
 class Receiver:
     """Tells `observe` for the length of its block what the run's workers send, in order, in a thread of its own.
 
-    Empties the channel before and after. An error of `observe` ends the telling and is raised at the end of the block.
+    Empties the channel before and after. An error of `observe` ends the telling; `check` and the end of the block raise it.
     """
 
     def __init__(self, store: Store, run: str, observe: Observer, *, every: float = 0.5) -> None:
@@ -98,7 +98,12 @@ class Receiver:
         self._thread.join()  # it reads once more after the last event was sent
         with suppress(StoreError):
             self._clear()
-        if self._error is not None and error is None:
+        if error is None:
+            self.check()
+
+    def check(self) -> None:
+        """Raises what `observe` raised: who waits for the workers is not to wait to their end."""
+        if self._error is not None:
             raise self._error
 
     def _keep(self) -> None:

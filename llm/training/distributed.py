@@ -72,16 +72,18 @@ def train_on_workers(
     embedded: the cluster lives on this machine and ends with us, so that what guards a shared one is left out.
     observe: called in another thread while this one waits. When a worker died and training went back to the last checkpoint,
     it is told steps again, or not at all of those that were on their way: they stand in the checkpoint that `Resumed` names.
-    SIGTERM stops the workers after their step, with a checkpoint.
+    SIGTERM stops the workers after their step, with a checkpoint; an error of `observe` ends them at once, and is raised.
     Raises what the loop raised in a worker if that is a SlipwayError, HeadLostError when an embedded cluster's head died, else
     WorkersError.
     """
     store = open_store(job.store_url)
     _check_room(job, workers, embedded=embedded)
-    with Receiver(store, job.run, observe):
+    with Receiver(store, job.run, observe) as receiver:
         for left in reversed(range(_RESTARTS + 1)):
+            trainer = _trainer(train, job, workers, embedded=embedded)
+            trainer.check = receiver.check
             try:
-                _fit(_trainer(train, job, workers, embedded=embedded))
+                _fit(trainer)
                 break
             except _ControllerDiedError:
                 if not left:
@@ -140,6 +142,7 @@ class _Trainer(TorchTrainer):
     embedded = False
     controller: ActorHandle[Any] | None = None
     policies: Mapping[str, Any] = MappingProxyType({})
+    check: Callable[[], None] = staticmethod(lambda: None)  # raises where nobody is to wait for the workers any more
 
     def _create_default_callbacks(self) -> list[Any]:
         callbacks = super()._create_default_callbacks()
@@ -155,6 +158,7 @@ class _Trainer(TorchTrainer):
         with on_sigterm():
             while not ray.wait([running], timeout=_LOOK_SECONDS)[0]:
                 _check_head()
+                self.check()
                 if asked():
                     controller.stop.remote()
         ray.get(running)

@@ -7,6 +7,7 @@ state stay as they are, and a piece of a tensor knows its place in the whole: a 
 """
 
 import os
+from abc import abstractmethod
 from collections.abc import Iterable
 from dataclasses import replace
 from functools import partial
@@ -130,8 +131,8 @@ class _Held(ParallelStyle):
 
     placement: Shard | Replicate
 
-    def forward(self, module: Any, mesh: DeviceMesh, x: Tensor) -> Tensor:
-        raise NotImplementedError
+    @abstractmethod
+    def forward(self, module: Any, mesh: DeviceMesh, x: Tensor) -> Tensor: ...
 
     def _apply(self, module: nn.Module, device_mesh: DeviceMesh) -> nn.Module:
         for name, parameter in list(module.named_parameters(recurse=False)):

@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -158,6 +159,26 @@ def test_an_error_of_ours_arrives_as_itself_at_the_first_try(make_job: MakeJob) 
     assert "training.learning_rate" in raised.value.mend
     steps = [event.step for event in tries if isinstance(event, StepDone)]
     assert steps == list(range(1, len(steps) + 1))  # a second try would begin again with 1
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+@pytest.mark.usefixtures("cluster")
+def test_who_listens_and_gives_up_ends_the_workers(make_job: MakeJob) -> None:
+    job, workers = make_job("taken over", steps=100_000, checkpoint_every=0, validate_every=0), list[psutil.Process]()
+
+    def lost(event: Event) -> None:
+        if isinstance(event, StepDone):
+            for process in psutil.Process().children(recursive=True):
+                with suppress(psutil.NoSuchProcess):  # others come and go
+                    if "RayTrainWorker" in " ".join(process.cmdline()):
+                        workers.append(process)
+            raise InputError("another run has taken it over")
+
+    with pytest.raises(InputError, match="taken it over"):
+        train_on_workers(pretrain, job, 1, lost, embedded=True)
+    assert workers
+    assert psutil.wait_procs(workers, timeout=30)[1] == []
 
 
 @pytest.mark.slow
