@@ -20,7 +20,7 @@ from infra.ledger import Ledger
 from infra.registry import Registry
 from infra.settings import Settings
 from infra.store.errors import SlipwayError
-from infra.store.lease import Held, held_now
+from infra.store.leases import Held, held_now
 from infra.store.manifest import MANIFEST, Thing, find
 from infra.store.protocol import Entry, Store
 from infra.targets import record as target_record

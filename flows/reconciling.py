@@ -19,7 +19,7 @@ from flows.tracking import TRACKED
 from infra import flow_runs
 from infra.settings import Settings
 from infra.store import open_store
-from infra.store.lease import Held, release, unreleased
+from infra.store.leases import Held, holders, release, unreleased
 from infra.store.liveness import is_alive
 from infra.store.protocol import Store
 from infra.tracking.runs import end_run
@@ -55,14 +55,15 @@ def look(
 
     client: of the Prefect server; None leaves its runs out. watch: whether the silent are given the time of a lease to speak.
     """
-    held = unreleased(store)
+    held, former = holders(store)
     silent = [each for each in held if is_silent(each, silence)]
     if silent and watch:
         time.sleep(settings.lease_seconds)
         now = {(each.name, each.version) for each in unreleased(store)}
         silent = [each for each in silent if (each.name, each.version) in now]
     if client is not None:
-        yield from _flow_runs(client, [each for each in silent if _all_silent(each, held, silent)])
+        lost = [each for each in former if is_silent(each, silence)]  # watching tells nothing: others renew their lease now
+        yield from _flow_runs(settings, client, [each for each in (*silent, *lost) if _all_silent(each, held, silent)])
     yield from _spools(settings)
     for each in held:
         if each in silent:
@@ -114,12 +115,18 @@ def _say(line: str) -> None:
     sys.stderr.flush()
 
 
-def _flow_runs(client: "SyncPrefectClient", silent: Sequence[Held]) -> Iterator[Dead]:
+def _flow_runs(settings: Settings, client: "SyncPrefectClient", silent: Sequence[Held]) -> Iterator[Dead]:
     def named(run: "FlowRun") -> str:
         return f"flow run {run.name} of {client.read_flow(run.flow_id).name}"
 
-    def ends(run: "FlowRun", why: str = "") -> Callable[[], bool]:
-        return lambda: flow_runs.mark_ended(client, run, why)
+    def ends(run: "FlowRun", why: str = "", lease: Held | None = None) -> Callable[[], bool]:
+        def end() -> bool:
+            ended = flow_runs.mark_ended(client, run, why)
+            if lease is not None:
+                _end_tracking(settings, lease)
+            return ended
+
+        return end
 
     gone = flow_runs.gone(client)
     for run in gone:
@@ -130,7 +137,7 @@ def _flow_runs(client: "SyncPrefectClient", silent: Sequence[Held]) -> Iterator[
         lease = next((each for each in silent if flow_runs.carried_by(run.tags, each.holder.owner)), None)
         if lease is not None and run.id not in known:
             why = _unheard(lease)
-            yield Dead(named(run), "Crashed", why, ends(run, f"{why[0].upper()}{why[1:]}, and is taken for dead."))
+            yield Dead(named(run), "Crashed", why, ends(run, f"{why[0].upper()}{why[1:]}, and is taken for dead.", lease))
 
 
 def _spools(settings: Settings) -> Iterator[Dead]:
@@ -167,12 +174,17 @@ def _releases(store: Store, lease: Held) -> Callable[[], bool]:
 
 
 def _ends_silent(settings: Settings, store: Store, lease: Held) -> Callable[[], bool]:
-    """The MLflow run of a lost machine, whose spool is lost too, is ended from here; then the lease, so that it is done once."""
+    """The lease is released last, so that all of it is done once."""
 
     def end() -> bool:
-        stage = lease.name.rpartition("-")[0]
-        if stage in TRACKED:
-            end_run(settings.tracking_uri, f"{lease.name}-{lease.generation}", experiment=stage)
+        _end_tracking(settings, lease)
         return release(store, lease)
 
     return end
+
+
+def _end_tracking(settings: Settings, lease: Held) -> None:
+    """The MLflow run of a lost machine, whose spool is lost too, is ended from here."""
+    stage = lease.name.rpartition("-")[0]
+    if stage in TRACKED:
+        end_run(settings.tracking_uri, f"{lease.name}-{lease.generation}", experiment=stage)

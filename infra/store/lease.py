@@ -8,7 +8,7 @@ import json
 import threading
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from typing import Any, Final, Self
@@ -19,6 +19,7 @@ from infra.store.protocol import Store
 
 _PATIENCE: Final = 600.0
 _AGAIN_SECONDS: Final = 2.0
+_REMEMBERED: Final = 4  # holders whose lease was taken over: they may never have said that they ended
 _alive_here: set[str] = set()  # nonces of the leases this process holds: one that is not in it belongs to a dead attempt
 
 
@@ -47,9 +48,18 @@ class Holder:
 class Lease:
     """A held lease. Its generation grows with every holder (fencing), and `check` must pass before anything is published."""
 
-    def __init__(self, store: Store, name: str, holder: Holder, generation: int, ttl: float, uses: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        store: Store,
+        name: str,
+        holder: Holder,
+        generation: int,
+        ttl: float,
+        uses: Sequence[str] = (),
+        replaced: Sequence[Mapping[str, Any]] = (),
+    ) -> None:
         self.name, self.holder, self.generation, self.ttl, self.uses = name, holder, generation, ttl, tuple(uses)
-        self._store = store
+        self._store, self._replaced = store, tuple(replaced)
         self._writing = threading.Lock()
         self._lost = threading.Event()
         self._ended = threading.Event()
@@ -95,6 +105,7 @@ class Lease:
             "expires": expires,
             "released": released,
             "uses": self.uses,
+            "replaced": self._replaced,
         }
         return json.dumps(record).encode()
 
@@ -102,14 +113,14 @@ class Lease:
         """Writes our record anew, unless it holds for so many seconds still; notes when the lease is somebody else's by now."""
         with self._writing:
             while True:
-                current = self._store.read_versioned(_object(self.name))
+                current = self._store.read_versioned(object_name(self.name))
                 record = json.loads(current.data)
                 if record["holder"]["nonce"] != self.holder.nonce:
                     self._lost.set()
                     return
                 if record["expires"] - time.time() > unless_left:
                     return
-                if self._store.replace(_object(self.name), self._record(released=released), current.version):
+                if self._store.replace(object_name(self.name), self._record(released=released), current.version):
                     return
 
     def _keep(self) -> None:
@@ -158,73 +169,28 @@ def _give_back(held: Lease) -> None:
 def generation(store: Store, name: str) -> int:
     """How often the lease was taken so far."""
     try:
-        return int(json.loads(store.read(_object(name)))["generation"])
+        return int(json.loads(store.read(object_name(name)))["generation"])
     except NotFoundError:
         return 0
-
-
-@dataclass(frozen=True)
-class Held:
-    """A lease that nobody released, as its record says. uses: what its holder said that it needs meanwhile.
-
-    expires: seconds since the epoch, by the holder's clock. version: of the record, for who would change it.
-    """
-
-    name: str
-    holder: Holder
-    generation: int
-    expires: float
-    uses: tuple[str, ...]
-    version: str
-
-
-def unreleased(store: Store) -> list[Held]:
-    """Every lease that was not released, those too that ran out and those of the dead."""
-    found = []
-    for entry in store.list("leases"):
-        try:
-            current = store.read_versioned(entry.name)
-        except NotFoundError:  # gone since it was listed
-            continue
-        record = json.loads(current.data)
-        if not record["released"]:
-            name = entry.name.removeprefix("leases/").removesuffix(".json")
-            uses = tuple(record.get("uses", ()))
-            found.append(Held(name, Holder.read(record), record["generation"], record["expires"], uses, current.version))
-    return found
-
-
-def held_now(store: Store) -> dict[str, Held]:
-    """The leases that are held: neither released, nor run out, nor of a process that is known to be gone."""
-    return {held.name: held for held in unreleased(store) if held.expires > time.time() and not held.holder.is_dead()}
-
-
-def release(store: Store, held: Held) -> bool:
-    """Releases the lease of a holder that is dead; False when it was renewed, taken or released since it was read."""
-    try:
-        current = store.read_versioned(_object(held.name))
-        if current.version != held.version:
-            return False
-        record = {**json.loads(current.data), "released": True, "expires": 0.0}
-        return store.replace(_object(held.name), json.dumps(record).encode(), held.version)
-    except NotFoundError:
-        return False
 
 
 def _acquire(store: Store, name: str, me: Holder, ttl: float, deadline: float, uses: Sequence[str]) -> Lease:
     while True:
         mine = Lease(store, name, me, 1, ttl, uses)
-        if store.write_if_absent(_object(name), mine._record()):
+        if store.write_if_absent(object_name(name), mine._record()):
             return mine
         try:
-            current = store.read_versioned(_object(name))
+            current = store.read_versioned(object_name(name))
         except NotFoundError:
             continue
         record = json.loads(current.data)
         holder = Holder.read(record)
         if record["released"] or record["expires"] < time.time() or holder.is_dead():
-            mine = Lease(store, name, me, record["generation"] + 1, ttl, uses)
-            if store.replace(_object(name), mine._record(), current.version):
+            replaced = record.get("replaced", [])
+            if not record["released"]:
+                replaced = [*replaced, {part: record[part] for part in ("holder", "generation", "expires")}][-_REMEMBERED:]
+            mine = Lease(store, name, me, record["generation"] + 1, ttl, uses, replaced)
+            if store.replace(object_name(name), mine._record(), current.version):
                 return mine
             continue
         if time.monotonic() >= deadline:
@@ -236,5 +202,6 @@ def _acquire(store: Store, name: str, me: Holder, ttl: float, deadline: float, u
         time.sleep(min(0.5, max(0.0, deadline - time.monotonic())))
 
 
-def _object(name: str) -> str:
+def object_name(name: str) -> str:
+    """Where in the store the record of a lease is."""
     return f"leases/{name}.json"

@@ -18,7 +18,8 @@ from flows.reconciling import look
 from infra import flow_runs, orchestrator, services
 from infra.settings import Settings
 from infra.store.folder import FolderStore
-from infra.store.lease import lease, unreleased
+from infra.store.lease import lease
+from infra.store.leases import unreleased
 from infra.store.liveness import Owner, myself
 from tests.e2e.conftest import FAST, Slipway
 
@@ -184,3 +185,10 @@ def test_the_slots_of_the_dead_are_free_and_states_that_are_not_theirs_stay(up: 
         assert ended is not None
         assert (ended.name, state(unknown)) == ("Crashed", "Running")
         assert "Process 7 on node-b let its lease on register-0000000000aa run out at 20" in str(ended.message)
+
+        record["holder"]["owner"] = asdict(Owner("node-c", replace(myself(), pid=7)))
+        up.store.write("leases/register-0000000000aa.json", json.dumps(record).encode())
+        with lease(up.store, "register-0000000000aa"):  # started again elsewhere before anybody looked
+            assert [dead.what for dead in look(settings, up.store, client) if dead.end()] == ["flow run unknown of drill"]
+        assert state(unknown) == "Crashed"
+        assert list(look(settings, up.store, client)) == []

@@ -15,7 +15,8 @@ import pytest
 from flows.reconciling import Dead, is_silent, keep, look
 from infra.settings import Settings
 from infra.store.folder import FolderStore
-from infra.store.lease import generation, lease, unreleased
+from infra.store.lease import generation, lease
+from infra.store.leases import unreleased
 from infra.tracking.spool import followed
 
 # Holds a lease and writes a spool, as a training does, until it is told to end.

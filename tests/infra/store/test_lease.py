@@ -7,15 +7,18 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import ANY
 
 import pytest
 
 from infra.store.errors import LeaseHeldError, LeaseLostError, StoreError
 from infra.store.faulty import AwayStore, Died, Fault, FaultyStore
 from infra.store.folder import FolderStore
-from infra.store.lease import generation, lease, release, unreleased
+from infra.store.lease import generation, lease
+from infra.store.leases import holders, release, unreleased
 from infra.store.protocol import Store
 
 HOLD = """
@@ -82,6 +85,12 @@ def test_a_silent_holder_on_another_machine_is_replaced_after_its_time(store: St
     store.write("leases/work.json", json.dumps({**record, "released": False, "expires": time.time() - 1}).encode())
     with lease(store, "work") as mine:
         assert mine.generation == 2
+        mine._renew()
+    now, (former,) = holders(store)
+    assert now == []
+    assert (former.name, former.holder.owner.host, former.generation) == ("work", "elsewhere", 1)
+    with lease(store, "work"):  # released by the one before: nobody was replaced
+        assert holders(store)[1] == [replace(former, version=ANY)]
 
 
 def test_a_lease_is_renewed_while_it_is_held(store: Store) -> None:
