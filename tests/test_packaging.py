@@ -101,7 +101,7 @@ def test_the_tested_set_installs_on_another_machine() -> None:
     tested = constraints()
     assert not [name for name, each in tested.items() if Version(next(iter(each.specifier)).version).local or each.url]
     assert not INSTALLERS & set(tested)
-    assert not [name for name in tested if name.startswith("nvidia-")]
+    assert [name for name in tested if name.startswith("nvidia-")] == ["nvidia-ml-py"]  # the others come with a torch for CUDA
     assert canonicalize_name(project()["name"]) not in tested
 
 

@@ -8,8 +8,10 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
+import pynvml
 import pytest
 
 from infra.store import open_store
@@ -382,3 +384,25 @@ def test_the_machine_is_sampled_into_the_spool_at_least_once(spool: Spool, datab
     assert 10 < told["system/process_memory_megabytes"] < told["system/system_memory_usage_megabytes"]
     assert 0 < told["system/system_memory_usage_percentage"] < 100
     assert 0 <= told["system/cpu_utilization_percentage"] <= 100
+    assert not [name for name in told if "gpu" in name] or Path("/dev/nvidia0").exists()
+
+
+def test_what_a_gpu_tells_is_sampled_and_what_it_does_not_tell_is_left_out(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
+    def says(value: Any) -> Callable[..., Any]:
+        return lambda *_: value
+
+    def refuses(*_: Any) -> None:
+        raise pynvml.NVMLError(pynvml.NVML_ERROR_NOT_SUPPORTED)
+
+    answers = {"Init": says(None), "DeviceGetCount": says(1), "DeviceGetHandleByIndex": says("gpu"), "DeviceGetPowerUsage": refuses}
+    answers["DeviceGetUtilizationRates"] = says(SimpleNamespace(gpu=97))
+    answers["DeviceGetMemoryInfo"] = says(SimpleNamespace(used=5e9))
+    for name, answer in answers.items():
+        monkeypatch.setattr(pynvml, f"nvml{name}", answer)
+    spool.open("pretrain")
+    with Sampler(spool):
+        pass
+    spool.close()
+    (values,) = (record["values"] for record, _ in records(spool.path) if record["kind"] == "metrics")
+    told = {name: value for name, value in values.items() if "gpu" in name}
+    assert told == {"system/gpu_0_utilization_percentage": 97, "system/gpu_0_memory_usage_megabytes": 5000}
