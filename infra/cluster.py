@@ -13,8 +13,8 @@ import socket
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
@@ -59,45 +59,7 @@ def connect(address: str | None, *, cpus: int, home: Path) -> AbstractContextMan
     home ends what a killed process left. After an error in the block its logs stay until then. Raises InputError when
     nothing answers at `address`, ClusterError when Ray does not start.
     """
-    return _embedded(cpus, home) if address is None else _joined(address)
-
-
-class RayWorkers:
-    """Calls a function as Ray tasks, `room` of them at a time; a task whose worker or node died is for the caller to try again."""
-
-    def __init__(self, call: Callable[[Any], Any], room: int) -> None:
-        def task(item: Any) -> Any:  # Ray takes no partial function
-            return call(item)
-
-        self.room = room
-        self._task = ray.remote(num_cpus=1, max_retries=0)(task)
-        self._running: dict[Any, int] = {}
-
-    def start(self, place: int, item: Any) -> None:
-        self._running[self._task.remote(item)] = place
-
-    def finished(self) -> list[tuple[int, Any]]:
-        """(place, what the call gave or the error that Ray met), of at least one that was started."""
-        ready, _ = ray.wait(list(self._running), num_returns=1)
-        found: list[tuple[int, Any]] = []
-        for reference in ready:
-            place = self._running.pop(reference)
-            try:
-                found.append((place, ray.get(reference)))
-            except RayError as error:
-                found.append((place, ClusterError(f"failed: its Ray worker ended ({_reason(error)})")))
-        return found
-
-
-@contextmanager
-def ray_workers(call: Callable[[Any], Any], workers: int, address: str) -> Iterator[RayWorkers]:
-    """`workers` tasks at a time (0: one a CPU) on the cluster at `address`; a connection that is there already is used.
-
-    call: a function of a module that the cluster's machines have too, or a partial one.
-    """
-    with nullcontext() if ray.is_initialized() else _joined(address):
-        cpus = ray.cluster_resources().get("CPU", 1)  # type: ignore[no-untyped-call]
-        yield RayWorkers(call, workers or max(1, int(cpus)))
+    return _embedded(cpus, home) if address is None else joined(address)
 
 
 def check_address(address: str) -> None:
@@ -117,7 +79,7 @@ def check_address(address: str) -> None:
 
 def _silent(address: str, error: Exception) -> InputError:
     mend = "Start the cluster, set RAY_AUTH_MODE and RAY_AUTH_TOKEN as it has them, or unset RAY_ADDRESS to train on this machine."
-    return InputError(f"no Ray cluster answers there ({_reason(error)})", where=f"RAY_ADDRESS={address}", mend=mend)
+    return InputError(f"no Ray cluster answers there ({reason_of(error)})", where=f"RAY_ADDRESS={address}", mend=mend)
 
 
 @contextmanager
@@ -155,11 +117,12 @@ def _start(cpus: int, folder: Path) -> None:
                 _temp_dir=str(folder),
             )
     except Exception as error:
-        raise ClusterError(f"Ray did not start ({_reason(error)})", where=str(folder), mend="Its logs there say why.") from error
+        raise ClusterError(f"Ray did not start ({reason_of(error)})", where=str(folder), mend="Its logs there say why.") from error
 
 
 @contextmanager
-def _joined(address: str) -> Iterator[None]:
+def joined(address: str) -> Iterator[None]:
+    """Connects this process to the cluster at `host:port` for the length of the block. Raises InputError when nothing answers."""
     check_address(address)
     try:
         with _environment({"RAY_BACKEND_LOG_LEVEL": "error"}):  # else it says each second of twenty that a token is wrong
@@ -305,6 +268,7 @@ def _environment(settings: Mapping[str, str]) -> Iterator[None]:
                 os.environ[name] = value
 
 
-def _reason(error: Exception) -> str:
+def reason_of(error: Exception) -> str:
+    """The first line of what an error says."""
     said = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     return said.strip().partition("\n")[0].rstrip(".")

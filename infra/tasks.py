@@ -142,7 +142,7 @@ class _Run:
 
 def _workers(call: Callable[[Any], Any], workers: int, address: str | None, function: object) -> AbstractContextManager[Workers]:
     if address:
-        from infra.cluster import ray_workers  # Ray, two seconds, which only a cluster is worth
+        from infra.cluster_tasks import ray_workers  # Ray, two seconds, which only a cluster is worth
 
         return ray_workers(call, workers, address)
     return _processes(call, workers, _module(function)) if workers > 1 else nullcontext(_Here(call))

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable
+from functools import partial
 from resource import RUSAGE_SELF, getrusage
 from typing import Any, Final, TypeVar
 
@@ -15,12 +16,13 @@ from infra.plots import loss_curve
 from infra.store.errors import DamagedError
 from infra.store.manifest import Thing
 from llm.events import Measure, Observer
-from llm.training.config import FinetuneConfig, TrainingConfig, Workers, most
+from llm.training.config import FinetuneConfig, TrainingConfig
 from llm.training.history import History
 from llm.training.job import TrainingJob
 from llm.training.numerics import Numerics
 from llm.training.resume import newest
 from llm.training.topology import Topology
+from llm.training.worker_counts import Workers, most
 
 J = TypeVar("J", bound=TrainingJob)
 _MEASURED: Final[dict[Measure, str]] = {"bits_per_byte": "Held-out text, bits per byte", "accuracy": "Held-out texts, accuracy"}
@@ -33,8 +35,24 @@ def begun(job: Job, training: TrainingConfig | FinetuneConfig, stage: str, *, fl
     """
     start = newest(job.store, (*job.earlier_runs, job.run))
     if start:
-        return start, Numerics.recorded(start.facts["numerics"], stage)
-    return None, Numerics.decide(training.precision, training.optimizer, compile=training.compile, flops=flops)
+        return start, _where_it_trains(job, training.workers, partial(Numerics.recorded, start.facts["numerics"], stage))
+    decide = partial(Numerics.decide, training.precision, training.optimizer, compile=training.compile, flops=flops)
+    return None, _where_it_trains(job, training.workers, decide)
+
+
+def _where_it_trains(job: Job, workers: Workers, decide: Callable[[], Numerics]) -> Numerics:
+    """On a cluster its workers decide: they may have GPUs, or bf16 instructions, where this machine has none."""
+    address = job.settings.ray_address
+    if not (workers and address):
+        return decide()
+    from infra.cluster_tasks import on_a_worker  # Ray, as below
+
+    return on_a_worker(partial(_decided, decide, torch.get_num_threads()), address)
+
+
+def _decided(decide: Callable[[], Numerics], threads: int) -> Numerics:
+    torch.set_num_threads(threads)  # Ray gives its tasks a single one
+    return decide()
 
 
 def run_training(job: Job, train: Callable[[J, Observer, Topology], History], plan: J, workers: Workers) -> tuple[History, Watch]:

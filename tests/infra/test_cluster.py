@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -13,7 +14,9 @@ import pytest
 import ray
 
 from infra.cluster import ClusterError, _end_strays, connect
+from infra.cluster_tasks import on_a_worker
 from infra.store.errors import InputError
+from llm.training.numerics import Numerics
 
 RUN = """
 import sys, time
@@ -29,7 +32,7 @@ HEAD = """
 import logging, sys
 import ray
 quiet = {"include_dashboard": False, "logging_level": logging.ERROR}
-ray.init(address="local", num_cpus=1, object_store_memory=100_000_000, _temp_dir=sys.argv[1], **quiet)
+ray.init(address="local", num_cpus=1, num_gpus=1, object_store_memory=100_000_000, _temp_dir=sys.argv[1], **quiet)
 print(ray.get_runtime_context().gcs_address, flush=True)
 sys.stdin.read()
 """
@@ -146,25 +149,37 @@ def test_a_run_at_work_is_left_alone_and_lets_nobody_else_in(running: tuple[subp
         pass
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(240)
-def test_a_cluster_that_is_there_already_is_used_and_outlives_the_run(
-    tmp_path: Path, short_folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def head(short_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The address of a cluster that is there already, of one machine that says it has a GPU."""
     monkeypatch.setenv("RAY_AUTH_MODE", "token")
     monkeypatch.setenv("RAY_AUTH_TOKEN", TOKEN)
-    head = subprocess.Popen(
+    process = subprocess.Popen(
         [sys.executable, "-c", HEAD, str(short_folder)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
     try:
-        assert head.stdout is not None
-        address = head.stdout.readline().strip()
-        for _ in range(2):
-            with connect(address, cpus=1, home=tmp_path):
-                assert ray.get(ray.remote(lambda: 7).remote()) == 7
-        assert folders(tmp_path) == []
+        assert process.stdout is not None
+        yield process.stdout.readline().strip()
     finally:
-        head.communicate(timeout=20)
+        process.communicate(timeout=20)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(240)
+def test_a_cluster_that_is_there_already_is_used_and_outlives_the_run(head: str, tmp_path: Path) -> None:
+    for _ in range(2):
+        with connect(head, cpus=1, home=tmp_path):
+            assert ray.get(ray.remote(lambda: 7).remote()) == 7
+    assert folders(tmp_path) == []
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(240)
+def test_what_a_machine_with_a_gpu_is_asked_a_machine_with_a_gpu_answers(head: str) -> None:
+    assert on_a_worker(partial(os.environ.get, "CUDA_VISIBLE_DEVICES"), head) == "0"
+    assert os.environ.get("CUDA_VISIBLE_DEVICES") != "0"
+    with pytest.raises(InputError, match="^training.precision: float8 needs a GPU"):
+        on_a_worker(partial(Numerics.decide, "fp8"), head)
 
 
 @pytest.mark.parametrize("address", ["nonsense", "ray://10.0.0.7:10001", "auto", ":6379", "host:port"])
