@@ -20,12 +20,12 @@ from infra.store import open_store
 from infra.store.errors import InputError
 from infra.store.protocol import Store
 from llm.models.config import CausalConfig
-from llm.training.config import fewest, most
 from llm.training.gpus import GPU, GPUS, PRICES_AS_OF, gpu
 from llm.training.known_runs import KNOWN_RUNS, meaning
 from llm.training.plan import Cost, cost, rent
 from llm.training.plan_advice import levers
 from llm.training.plan_memory import StepShape, memory, whole_logits_bytes
+from llm.training.worker_counts import fewest, most
 
 _BYTES_PER_TOKEN = 3.5  # of English under a small byte-level vocabulary, where nothing was tokenized yet
 _TRAIN_SHARE = 0.9
@@ -128,7 +128,7 @@ def _here(
     shape = StepShape.of(chosen.training, precision, max(1, fewest(chosen.training.workers)))
     limit = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // max(1, most(chosen.training.workers))
     document = {
-        **_memory(model, shape, limit, None),
+        **_memory(model, shape, limit, None, saves=0 < chosen.training.checkpoint_every < total.steps),
         "tokens_per_second": rate,
         "rate_source": source,
         "seconds": total.seconds(rate),
@@ -140,18 +140,21 @@ def _here(
     return document
 
 
-def _memory(model: CausalConfig, shape: StepShape, limit: int, kind: GPU | None) -> dict[str, Any]:
+def _memory(model: CausalConfig, shape: StepShape, limit: int, kind: GPU | None, *, saves: bool = False) -> dict[str, Any]:
+    """saves: whether checkpoints are copied beside the training, into the memory that it computes in."""
     needed = memory(model, shape)
-    fits = needed.peak <= limit
+    copied = needed.before if saves else 0
+    fits = needed.peak + copied <= limit
     return {
         "precision": shape.precision,
         "micro_batch_rows": shape.rows,
         "memory": asdict(needed),
         "memory_bytes": needed.peak,
         "memory_limit_bytes": limit,
+        "checkpoint_copy_bytes": copied,
         "whole_logits_bytes": whole_logits_bytes(model, shape),
         "fits": fits,
-        "levers": [] if fits else [asdict(lever) for lever in levers(model, shape, limit, kind)],
+        "levers": [] if fits else [asdict(lever) for lever in levers(model, shape, limit - copied, kind)],
     }
 
 

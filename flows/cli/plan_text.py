@@ -74,6 +74,8 @@ def _memory(plan: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("", f"{named}: not all at once"),
         ("", f"{how}; whole logits, which training never makes, would take {size(plan['whole_logits_bytes'])}"),
     ]
+    if plan["checkpoint_copy_bytes"]:
+        rows.append(("", f"and {size(plan['checkpoint_copy_bytes'])} for the copy of a checkpoint while it is written"))
     if "measured_bytes" in plan:
         off = memory["peak"] / plan["measured_bytes"] - 1
         rows.append(("", f"a real step here took {size(plan['measured_bytes'])}: the estimate is {off:+.1%} off"))
@@ -90,7 +92,7 @@ _AT = {
 
 
 def _fits_not(plan: Mapping[str, Any]) -> list[tuple[str, str]]:
-    over = size(plan["memory_bytes"] - plan["memory_limit_bytes"])
+    over = size(plan["memory_bytes"] + plan["checkpoint_copy_bytes"] - plan["memory_limit_bytes"])
     if not plan["levers"]:
         return [("", f"It does not fit, by {over}, and no setting here makes it fit: take a smaller model.")]
     return [

@@ -68,10 +68,8 @@ def _larger(model: CausalConfig, shape: StepShape, gpu: GPU | None) -> Iterator[
 def _sharded(model: CausalConfig, shape: StepShape) -> Iterator[Lever]:
     least = shape.rows == 1 and shape.checkpointing == "full"
     how = ", training.micro_batch_size=1 and training.activation_checkpointing=full" if least else ""
-    around = model.parameters() - model.body_parameters()  # gathered from the forward pass to the end of the backward pass
-    gathered = 4 * around + 2 * 2 * model.body_parameters() // model.n_layers  # and two blocks in fp32, counted in bf16 so far
     for shards in (2**power for power in range(1, 11)):
-        peak = memory(model, replace(shape, shards=shards, workers=max(shards, shape.workers))).peak + gathered
+        peak = memory(model, replace(shape, shards=shards, workers=1)).peak
         yield Lever(f"training.parallel=fsdp over {shards} GPUs{how}", peak)
 
 

@@ -12,12 +12,16 @@ from llm.training.config import Checkpointing, OptimizerName, TrainingConfig
 
 Moment = Literal["the loss", "the backward pass", "the end of the backward pass", "adding up the workers' gradients", "the update"]
 _LOGITS_AT_ONCE: Final = 1 << 21  # as llm.training.loss has it, which loads torch
+_A_MACHINE: Final = 8
 _MUON_BATCH: Final = 1 << 26  # elements, as llm.training.muon has it
 
 
 @dataclass(frozen=True, kw_only=True)
 class StepShape:
-    """What one process works on, and how. `rows` at a time, in `micro_batches` turns; `shards` of FSDP that share the state."""
+    """What one process works on, and how. `rows` at a time, in `micro_batches` turns; `shards` of FSDP that share the state.
+
+    gathered: bytes of a weight that FSDP gathers; training gathers fp32.
+    """
 
     rows: int
     length: int
@@ -27,11 +31,16 @@ class StepShape:
     checkpointing: Checkpointing = "none"
     workers: int = 1
     shards: int = 1
+    gathered: int = 4
 
     @classmethod
     def of(cls, training: TrainingConfig, precision: Literal["fp32", "bf16", "fp8"], workers: int) -> "StepShape":
-        """As a recipe says, on so many workers. Rows that do not divide are rounded up: the largest micro-batch counts."""
-        share = -(-training.batch_size // workers)
+        """As a recipe says, on so many workers. Rows that do not divide are rounded up: the largest micro-batch counts.
+
+        What tensor parallelism saves is not counted. Hybrid sharding without a size is that of machines of 8 workers.
+        """
+        share = -(-training.batch_size // max(1, workers // training.tensor_parallel))
+        within = min(workers, training.shard_size or _A_MACHINE)
         rows = min(training.micro_batch_size or share, share)
         return cls(
             rows=rows,
@@ -40,7 +49,8 @@ class StepShape:
             precision=precision,
             optimizer=training.optimizer,
             checkpointing=training.activation_checkpointing,
-            workers=workers,
+            workers=workers if training.parallel != "fsdp" else 1,  # sharded gradients are added up as they come
+            shards={"ddp": 1, "fsdp": workers, "hybrid": within}[training.parallel],
         )
 
 
@@ -110,9 +120,19 @@ def memory(model: CausalConfig, shape: StepShape) -> Memory:
         "adding up the workers' gradients": gradients,
         "the update": update,
     }
-    return Memory(
-        weights, copies, gradients, optimizer, activations, logits, at_peak[when], weights + optimizer + moments[when], when
-    )
+    whole = _gathered(model, shape, narrow)
+    peak = weights + optimizer + moments[when] + whole
+    return Memory(weights, copies, gradients, optimizer, activations, logits, at_peak[when] + whole, peak, when)
+
+
+def _gathered(model: CausalConfig, shape: StepShape, narrow: int) -> int:
+    """What FSDP gathers beside the two blocks in `narrow` that are counted: the ends of the model for the whole step, and those
+    blocks as wide as they are sent.
+    """
+    if shape.shards == 1:
+        return 0
+    around = model.parameters() - model.body_parameters()
+    return shape.gathered * around + 2 * (shape.gathered - narrow) * model.body_parameters() // model.n_layers
 
 
 def whole_logits_bytes(model: CausalConfig, shape: StepShape) -> int:

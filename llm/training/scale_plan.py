@@ -197,14 +197,9 @@ def gpu_memory(model: CausalConfig, load: Load, layout: Layout, network: Network
         if layout.parallel == "ddp"
         else 1,  # sharded gradients are added up as they come, nothing is held twice
         shards=layout.shards(network),
+        gathered=layout.ways.weight,
     )
-    found = memory(_slice(model, layout), shape)
-    if shape.shards == 1:
-        return found
-    ends = model.parameters() - model.body_parameters()  # gathered from the forward pass to the end of the backward pass
-    wider = 2 * (layout.ways.weight - _BF16) * model.body_parameters() // model.n_layers // layout.tensor  # two blocks at a time
-    held = layout.ways.weight * ends // (1 if layout.ways.whole_head else layout.tensor) + wider
-    return replace(found, temporary=found.temporary + held, peak=found.peak + held)
+    return memory(_slice(model, layout), shape)
 
 
 def _slice(model: CausalConfig, layout: Layout) -> CausalConfig:

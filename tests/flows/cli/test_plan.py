@@ -79,6 +79,15 @@ def test_a_recipe_that_cannot_fit_is_told_by_how_much_and_what_would_make_it_fit
     assert f"- {lever['what']}: " in told
 
 
+def test_a_recipe_that_shards_is_planned_in_pieces(capsys: pytest.CaptureFixture[str]) -> None:
+    common = (*LARGE, "--gpu", "a100-80", "--gpus", "8", "--json")
+    _, whole = plan(capsys, *common)
+    _, sharded = plan(capsys, *common, "--set", "training.parallel=fsdp")
+    assert sharded["memory"]["optimizer"] == whole["memory"]["optimizer"] // 8
+    assert sharded["memory_bytes"] < whole["memory_bytes"]
+    assert not sharded["checkpoint_copy_bytes"]  # it lies in main memory
+
+
 def test_the_plan_for_this_machine_is_held_against_a_real_step(capsys: pytest.CaptureFixture[str]) -> None:
     here = (
         "tiny",
@@ -93,6 +102,8 @@ def test_the_plan_for_this_machine_is_held_against_a_real_step(capsys: pytest.Ca
     code, document = plan(capsys, *here, "--json")
     assert code == 0
     assert document["memory_bytes"] == pytest.approx(document["measured_bytes"], rel=0.15)
+    assert document["checkpoint_copy_bytes"] == document["memory"]["weights"] + document["memory"]["optimizer"]
+    assert "for the copy of a checkpoint while it is written" in text(document)
     off = document["memory_bytes"] / document["measured_bytes"] - 1
     assert f"a real step here took {size(document['measured_bytes'])}: the estimate is {off:+.1%} off" in text(document)
 

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -88,6 +89,18 @@ def test_a_state_that_no_other_setting_makes_smaller_needs_sharding() -> None:
     assert lever.peak <= kind.usable
     around = EIGHT_B.parameters() - EIGHT_B.body_parameters()
     assert lever.peak > 4 * around  # the embedding and the output layer are whole on each
+
+
+def test_a_recipe_that_shards_is_counted_as_it_shares_the_state() -> None:
+    def shape(**training: Any) -> StepShape:
+        return StepShape.of(TrainingConfig(steps=1, batch_size=16, sequence_length=8192, **training), "bf16", 16)
+
+    whole, sharded, hybrid = (shape(), shape(parallel="fsdp"), shape(parallel="hybrid"))
+    assert [each.shards for each in (whole, sharded, hybrid, shape(parallel="hybrid", shard_size=4))] == [1, 16, 8, 4]
+    peaks = [memory(EIGHT_B, each).peak for each in (sharded, hybrid, whole)]
+    assert peaks == sorted(peaks)
+    assert peaks[0] < 0.6 * peaks[-1]
+    assert shape(tensor_parallel=2).rows == 2 * whole.rows
 
 
 def test_a_machine_without_gpus_gets_no_advice_to_shard_or_to_rent() -> None:
