@@ -17,10 +17,10 @@ from ray.train.torch import TorchTrainer
 from benchmarks.bare_loop import Marks, job_of
 from infra.cluster import connect
 from llm.events import Event, StepDone
-from llm.training.config import most
 from llm.training.distributed import train_on_workers
 from llm.training.pretrain import PretrainJob, pretrain
 from llm.training.topology import Topology
+from llm.training.worker_counts import most
 
 
 def main() -> None:

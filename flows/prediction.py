@@ -7,10 +7,11 @@ from flows.pipeline import records
 from flows.pipeline.records import Record
 from infra.store.protocol import Store
 from llm.models.config import CausalConfig
-from llm.training.config import TrainingConfig, fewest
+from llm.training.config import TrainingConfig
 from llm.training.plan import cost
 from llm.training.plan_memory import StepShape, memory
 from llm.training.scaling import LADDER, Outcome
+from llm.training.worker_counts import fewest
 
 _CORRECTED_BY = 3  # earlier runs on the same text, the newest ones
 

@@ -36,8 +36,9 @@ from llm.data import labelled
 from llm.data.cleaning.config import CleaningConfig
 from llm.data.config import PYTHON_STDLIB, ClassificationData, DataConfig, dataset_name
 from llm.data.instruction_config import InstructionDataConfig
-from llm.training.config import FinetuneConfig, Workers
+from llm.training.config import FinetuneConfig
 from llm.training.resume import newest
+from llm.training.worker_counts import Workers
 
 if TYPE_CHECKING:
     from llm.data.reading.found import Found

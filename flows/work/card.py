@@ -61,6 +61,7 @@ _ORIGINS = {
     "run": "run",
     "package": "package",
     "base": "finetuned from",
+    "adapters": "by adapters (LoRA), merged into it",
     "tokens": "token shards",
     "examples": "examples",
     "licence": "licence of the text",

@@ -5,21 +5,20 @@ from pathlib import Path
 from flows.pipeline.stage import Job, Outcome
 from flows.work.finetuning import finetuned
 from flows.work.package import write_package
-from infra.store.manifest import Thing
 from llm.models.classifier import Classifier
-from llm.models.hub import load_model
 from llm.text.tokenizer import Tokenizer
-from llm.training.checkpoints import restore_model
+from llm.training.classify import learner
 from llm.training.config import FinetuneConfig
 
 
 def work(job: Job, config: FinetuneConfig) -> Outcome:
     base, labels = job.inputs["base"], job.inputs["examples"].facts["labels"]
 
-    def write(checkpoint: Thing, folder: Path) -> None:
-        model = Classifier(load_model(base.folder()).float(), labels, config.max_length)
-        restore_model(checkpoint, model)
+    def make() -> Classifier:
+        return learner(base.folder(), labels, config)
+
+    def write(folder: Path, model: Classifier) -> None:
         write_package(folder, model, Tokenizer.load(base.folder()))
 
-    rows = sum(job.inputs["examples"].facts["splits"]["train"].values())
-    return finetuned(job, config, "classify", rows, of=f"texts of {len(labels)} labels", measure="accuracy", write=write)
+    rows, of = sum(job.inputs["examples"].facts["splits"]["train"].values()), f"texts of {len(labels)} labels"
+    return finetuned(job, config, "classify", rows, of=of, measure="accuracy", learner=make, write=write)

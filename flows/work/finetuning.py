@@ -5,7 +5,9 @@ import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeVar
+
+from torch import nn
 
 from flows.pipeline.stage import Job, Outcome
 from flows.work.package import as_judged, publish_package
@@ -13,9 +15,12 @@ from flows.work.training import begun, last_checkpoint, publish_metrics, run_tra
 from infra.store.fingerprint import identity
 from infra.store.manifest import Thing
 from llm.events import Measure, Noted
+from llm.models.lora import merge_adapters
+from llm.training.checkpoints import restore_model
 from llm.training.config import FinetuneConfig
 from llm.training.finetune import FinetuneJob, TaskName, finetune
 
+M = TypeVar("M", bound=nn.Module)
 _FROM_EXAMPLES = ("sources", "licence", "interpreter")
 
 
@@ -27,12 +32,14 @@ def finetuned(
     *,
     of: str,
     measure: Measure,
-    write: Callable[[Thing, Path], None],
+    learner: Callable[[], M],
+    write: Callable[[Path, M], None],
     facts: Mapping[str, Any] = MappingProxyType({}),
 ) -> Outcome:
     """Trains on `rows` examples, `of` which kind in words, and leaves a package and the curve of its run.
 
-    write: puts the model of a checkpoint into a folder. facts: what else belongs into the result.
+    learner: makes the model as it learns, for the last checkpoint to be read into. write: puts it, its adapters merged, into a
+    folder. facts: what else belongs into the result.
     """
     base, examples = job.inputs["base"], job.inputs["examples"]
     steps = config.total_steps(rows)
@@ -53,8 +60,9 @@ def finetuned(
     history, watch = run_training(job, finetune, plan, config.workers)
     job.still_ours()
     metrics = publish_metrics(job, history, watch, measure)
-    checkpoint, folder = last_checkpoint(job), job.scratch / "package"
-    write(checkpoint, folder)
+    checkpoint, folder, model = last_checkpoint(job), job.scratch / "package", learner()
+    restore_model(checkpoint, model)
+    write(folder, merge_adapters(model))
     lineage = {
         "settings": identity(config),
         "numerics": numerics.document(),
@@ -65,6 +73,7 @@ def finetuned(
         "checkpoint": checkpoint.prefix,
         **watch.document(history),
         **{name: examples.facts[name] for name in _FROM_EXAMPLES},
+        **({"adapters": f"rank {config.lora.rank}, alpha {config.lora.alpha:g}"} if config.lora.rank else {}),
         **as_judged(examples),
         **_licence_of(base),
     }

@@ -6,11 +6,11 @@ from typing import Final, TypeVar
 from flows.pipeline.stage import Job
 from infra.cluster import ClusterError, connect
 from llm.events import Noted, Observer
-from llm.training.config import Workers, fewest, most
 from llm.training.distributed import HeadLostError, train_on_workers
 from llm.training.history import History
 from llm.training.job import TrainingJob
 from llm.training.topology import Topology
+from llm.training.worker_counts import Workers, fewest, most
 
 J = TypeVar("J", bound=TrainingJob)
 _CLUSTERS: Final = 4  # the first, and three that go on

@@ -10,7 +10,7 @@ from llm.models.build import new_model
 from llm.models.causal import CausalModel
 from llm.models.config import padded
 from llm.models.hub import load_model
-from llm.text.chat import MARKERS, ChatFormat
+from llm.text.chat import MARKERS, ChatFormat, knows_chats
 from llm.text.tokenizer import Tokenizer
 
 
@@ -20,6 +20,7 @@ class Assistant:
 
     model: CausalModel
     chats: ChatFormat
+    new_markers: bool = False  # whether the model never read the markers of a chat: their rows have to be learnt
 
 
 def load_assistant(folder: Path) -> Assistant:
@@ -51,7 +52,7 @@ def from_base(folder: Path) -> Assistant:
     extended = tokenizer.with_control_tokens(MARKERS)
     if extended is not tokenizer:
         model = _with_rows(model, tokenizer.size, extended.size)
-    return Assistant(model, ChatFormat.of(extended))
+    return Assistant(model, ChatFormat.of(extended), new_markers=extended is not tokenizer or not knows_chats(folder))
 
 
 @torch.no_grad()

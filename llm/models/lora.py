@@ -3,7 +3,6 @@
 import copy
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import TypeVar
 
 import torch
@@ -11,41 +10,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from infra.store.errors import InputError
+from llm.config import out_of_bounds
 from llm.models.classifier import Classifier
+from llm.models.lora_config import LoraConfig
 
 M = TypeVar("M", bound=nn.Module)
-
-
-@dataclass(frozen=True)
-class LoraConfig:
-    """Adapters of `rank`, weighed by alpha / rank, or by alpha / sqrt(rank) where `rank_stabilised` (Kalajdzievski, 2023).
-
-    dropout: the share of an adapter's input that is left out in training. targets: matrices of a block by our names, such as
-    "attention.q", or "mlp" for all of its; without any, all matrices of attention and MLP.
-    """
-
-    rank: int = 8
-    alpha: float = 16.0
-    dropout: float = 0.0
-    targets: tuple[str, ...] = ()
-    rank_stabilised: bool = False
-
-    def __post_init__(self) -> None:
-        wrong = {
-            f"rank {self.rank}": self.rank < 1,
-            f"alpha {self.alpha:g}": not (math.isfinite(self.alpha) and self.alpha > 0),
-            f"dropout {self.dropout:g}": not 0 <= self.dropout < 1,
-        }
-        if named := [value for value, holds in wrong.items() if holds]:
-            raise InputError(
-                f"no adapters can be made with {', '.join(named)}",
-                where="lora",
-                mend="rank is at least 1, alpha above 0, dropout at least 0 and below 1.",
-            )
-
-    @property
-    def scale(self) -> float:
-        return self.alpha / (math.sqrt(self.rank) if self.rank_stabilised else self.rank)
 
 
 class LoraLinear(nn.Linear):
@@ -87,8 +56,10 @@ class LoraLinear(nn.Linear):
 def add_adapters(model: M, config: LoraConfig, *, seed: int = 0) -> M:
     """Wraps the model's matrices in place; from here on its adapters alone learn, and a classifier's output layer with them.
 
-    Raises InputError for a target that the model does not have, and for a model that has adapters.
+    Raises InputError for a target that the model does not have, for a model that has adapters, and for values out of bounds.
     """
+    if wrong := [*out_of_bounds(config, "lora."), *([] if config.rank else ["lora.rank is 0"])]:
+        raise InputError(f"no adapters can be made: {', '.join(wrong)}", where="lora", mend="Mend the values.")
     if any(isinstance(module, LoraLinear) for module in model.modules()):
         raise InputError("the model has adapters already", where="lora", mend="Merge them first.")
     chosen = _targets(model, config.targets)

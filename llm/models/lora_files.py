@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from infra.store.errors import DamagedError, InputError
 from llm.models.classifier import Classifier
 from llm.models.hub_names import weight_names
-from llm.models.lora import LoraConfig, adapters, add_adapters, body, matrices, within_block
+from llm.models.lora import adapters, add_adapters, body, matrices, within_block
+from llm.models.lora_config import LoraConfig
 
 M = TypeVar("M", bound=nn.Module)
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"

@@ -148,6 +148,13 @@ class ChatFormat:
         return next(name for name, known in self.tokenizer.control_tokens().items() if known == index)
 
 
+def knows_chats(folder: Path) -> bool:
+    """Whether a model's folder has a chat template, ours or another one: the model has read the markers of a chat then."""
+    settings = folder / CONFIG
+    within = json.loads(settings.read_text()).get("chat_template") if settings.is_file() else None
+    return bool(within) or (folder / "chat_template.jinja").is_file()
+
+
 def _template(tokenizer: Tokenizer) -> str:
     control = json.dumps(list(tokenizer.control_tokens()), ensure_ascii=False)
     begin = "{{ bos_token }}" if tokenizer.bos is not None else ""

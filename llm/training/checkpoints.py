@@ -127,9 +127,15 @@ class Reader:
         return History.of(checkpoint)
 
 
+def learnt(model: nn.Module) -> State:
+    """What of a model a checkpoint holds: all but the weights that stand still, which the base has."""
+    still = {name for name, parameter in model.named_parameters(remove_duplicate=False) if not parameter.requires_grad}
+    return {f"model.{name}": value for name, value in model.state_dict().items() if name not in still}
+
+
 def restore_model(checkpoint: Thing, model: nn.Module) -> None:
-    """Fills a model with the weights of a checkpoint, and leaves the rest of it."""
-    _load(checkpoint, {f"model.{name}": value for name, value in model.state_dict().items()})
+    """Fills a model that is made as the one that was trained with the weights of a checkpoint, and leaves the rest of it."""
+    _load(checkpoint, learnt(model))
 
 
 def _load(checkpoint: Thing, state: State) -> None:

@@ -1,6 +1,7 @@
 """Finetuning to classify: cross-entropy of the label, read after the last token of each text."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -14,6 +15,7 @@ from llm.data.examples import padded
 from llm.data.splitting import Split
 from llm.models.classifier import Classifier, encode_all
 from llm.models.hub import load_model
+from llm.models.lora import add_adapters
 from llm.text.tokenizer import Tokenizer
 from llm.training.config import FinetuneConfig
 from llm.training.numerics import Numerics
@@ -32,12 +34,16 @@ class Classify:
         return _cross_entropy(_logits(model, batch), batch)
 
 
-def prepare(base: Thing, examples: Thing, config: FinetuneConfig) -> Task:
-    """A classifier with the base's body, in fp32 whatever it is stored in, and the examples as the base's tokenizer reads them."""
-    folder = base.folder()
-    body, tokenizer = load_model(folder).float(), Tokenizer.load(folder)
-    model = Classifier(body, examples.facts["labels"], config.max_length)
+def learner(base: Path, labels: Sequence[str], config: FinetuneConfig) -> Classifier:
+    """What learns: the base's body, in fp32 whatever it is stored in, with a new output layer; with adapters if there are any."""
+    model = Classifier(load_model(base).float(), labels, config.max_length)
     model.initialise(config.seed)
+    return add_adapters(model, config.lora, seed=config.seed) if config.lora.rank else model
+
+
+def prepare(base: Thing, examples: Thing, config: FinetuneConfig) -> Task:
+    """The classifier as it learns, and the examples as the base's tokenizer reads them."""
+    model, tokenizer = learner(base.folder(), examples.facts["labels"], config), Tokenizer.load(base.folder())
     length = model.body.config.context_length
     training = encoded(examples, "train", tokenizer, length)
     held_out = encoded(examples, "validation", tokenizer, length)

@@ -8,6 +8,8 @@ from infra.store.errors import InputError
 from infra.store.fingerprint import RUNTIME
 from llm.config import Bounds, Count, out_of_bounds
 from llm.data.windows import Windows, windows
+from llm.models.lora_config import LoraConfig
+from llm.training.worker_counts import Workers, fewest, most, shown, worker_counts
 
 OptimizerName = Literal["adamw", "muon"]
 ScheduleName = Literal["warmup-stable-decay", "cosine", "constant"]
@@ -15,7 +17,6 @@ Precision = Literal["auto", "fp32", "bf16", "fp8"]
 Compile = Literal["auto", "always", "never"]
 Checkpointing = Literal["none", "selective", "full"]
 Parallel = Literal["ddp", "fsdp", "hybrid"]
-Workers = int | tuple[int, int]  # so many, or the fewest and the most
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,6 +136,8 @@ class FinetuneConfig:
     """Tokens of an example at most; a longer text is cut off, a longer chat left out. 0: as many as the base model reads."""
     pack: bool = False
     """Whether the chats of a batch share rows of max_length, none cut and none seeing another, as little padding as can be."""
+    lora: LoraConfig = LoraConfig(rank=0)
+    """Adapters that learn in the place of the weights; rank 0: none. They want about ten times the learning rate."""
     seed: Annotated[int, Bounds(ge=0)] = 1
     """Decides the order of the examples, and the weights that the base model has not."""
     optimizer: OptimizerName = "adamw"
@@ -184,10 +187,12 @@ class FinetuneConfig:
 
     def problems(self, where: str = "training.") -> list[str]:
         """Everything that is wrong with it, one phrase each."""
+        clash = self.lora.rank > 0 and self.tensor_parallel > 1
         return [
             *out_of_bounds(self, where),
             *_how_long(self, ("steps", "epochs"), where),
             *_shares_and_workers(self, where),
+            *([f"{where}lora and {where}tensor_parallel do not go together: take tensor_parallel 1"] if clash else []),
         ]
 
     def total_steps(self, examples: int) -> int:
@@ -233,40 +238,17 @@ def _shares_and_workers(config: TrainingConfig | FinetuneConfig, where: str) -> 
         found.append(f"{where}warmup_share and {where}decay_share together are more than the whole run")
     few, many = fewest(config.workers), most(config.workers)
     if few < 0 or many < few or (not isinstance(config.workers, int) and not few):
-        found.append(f"{where}workers is {_shown(config.workers)}, it must be 0 or more, or two numbers from 1, the fewest first")
+        found.append(f"{where}workers is {shown(config.workers)}, it must be 0 or more, or two numbers from 1, the fewest first")
         return found
     tensor, size = max(1, config.tensor_parallel), config.shard_size
     if size and (config.parallel != "hybrid" or size % tensor):
         found.append(f"{where}shard_size {size} goes with hybrid alone, and has to be a multiple of {where}tensor_parallel")
     elif (size or tensor > 1) and not worker_counts(config.workers, 0, tensor, size):
         field, value = ("shard_size", size) if size else ("tensor_parallel", tensor)
-        found.append(f"{where}{field} {value} takes {where}workers in a multiple of it, here are {_shown(config.workers)}")
+        found.append(f"{where}{field} {value} takes {where}workers in a multiple of it, here are {shown(config.workers)}")
     elif many and not worker_counts(config.workers, config.batch_size, tensor, size):
         together = f", {tensor} of which compute together" if tensor > 1 else ""
-        found.append(f"{where}batch_size {config.batch_size} does not divide among {_shown(config.workers)} workers{together}")
+        found.append(f"{where}batch_size {config.batch_size} does not divide among {shown(config.workers)} workers{together}")
     if tensor > 1 and config.precision == "fp8":
         found.append(f"{where}precision fp8 and {where}tensor_parallel do not go together: take bf16, or 1")
     return found
-
-
-def fewest(workers: Workers) -> int:
-    """Without which nothing trains."""
-    return workers if isinstance(workers, int) else workers[0]
-
-
-def most(workers: Workers) -> int:
-    """That are ever at work together."""
-    return workers if isinstance(workers, int) else workers[1]
-
-
-def worker_counts(workers: Workers, batch_size: int, tensor: int = 1, shard_size: int = 0) -> tuple[int, ...]:
-    """Of those allowed the ones among which a batch divides.
-
-    tensor: how many have the same part of it. shard_size: how many hold the state together, if that is given: a multiple of them.
-    """
-    counts = range(max(1, fewest(workers)), most(workers) + 1)
-    return tuple(count for count in counts if count % (shard_size or tensor) == 0 and batch_size % (count // tensor) == 0)
-
-
-def _shown(workers: Workers) -> str:
-    return str(workers) if isinstance(workers, int) else "{} to {}".format(*workers)

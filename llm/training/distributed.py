@@ -28,7 +28,6 @@ from infra.store.errors import InputError, SlipwayError
 from infra.store.folder import FolderStore
 from llm.events import Noted, Observer, ignore
 from llm.training.channel import Receiver, Sender
-from llm.training.config import Workers, fewest, worker_counts
 from llm.training.distributed_restarts import Places, Restarts, ours
 from llm.training.history import History
 from llm.training.interface import speak_from
@@ -36,6 +35,7 @@ from llm.training.job import TrainingJob
 from llm.training.resume import finished, newest
 from llm.training.stopping import ask, asked, on_sigterm
 from llm.training.topology import Topology
+from llm.training.worker_counts import Workers, fewest, worker_counts
 
 J = TypeVar("J", bound=TrainingJob)
 _RESTARTS: Final = 3

@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 import torch
+from torch import Tensor
 
 from infra.store import open_store
 from infra.store.manifest import Thing, load
 from llm.data.examples import ExampleOrder
-from llm.events import Observer
+from llm.events import Noted, Observer
 from llm.training import classify, instruct
 from llm.training.config import FinetuneConfig
 from llm.training.history import History
@@ -54,7 +55,11 @@ def finetune(job: FinetuneJob, observe: Observer, topology: Topology = ALONE) ->
     job.numerics.apply(topology.world)
     base, examples = load(store, job.base), load(store, job.examples)
     task = _TASKS[job.task](base, examples, job.training)
-    device = torch.device(job.numerics.device)
+    device, rank = torch.device(job.numerics.device), job.training.lora.rank
+    parameters = list(task.model.parameters())
+    size, learning = sum(map(Tensor.numel, parameters)), sum(each.numel() for each in parameters if each.requires_grad)
+    if rank and topology.leads:
+        observe(Noted(f"adapters of rank {rank}: {learning:,} of {size:,} parameters learn"))
     task.model.to(device).train()
     looks = [batch.to(device) for batch in task.looks]
 
@@ -77,7 +82,7 @@ def finetune(job: FinetuneJob, observe: Observer, topology: Topology = ALONE) ->
             "dataset": examples.version,
             "base": base.version,
             "tokenizer": base.files["tokenizer.json"]["sha256"],
-            "parameters": sum(parameter.numel() for parameter in task.model.parameters()),
+            "parameters": size,
         },
     )
     return train(work, job, topology=topology, observe=observe)

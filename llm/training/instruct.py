@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -16,8 +17,9 @@ from llm.data.instructions import Instruction, read_instructions
 from llm.data.packing import pack
 from llm.data.splitting import Split
 from llm.events import Sampled
-from llm.models.assistant import from_base
+from llm.models.assistant import Assistant, from_base
 from llm.models.causal import CausalModel
+from llm.models.lora import add_adapters
 from llm.serving.sampling import generate
 from llm.text.chat import ChatFormat, Rendered
 from llm.training.config import FinetuneConfig
@@ -151,9 +153,23 @@ def longest(config: FinetuneConfig, context_length: int) -> int:
     return min(config.max_length or context_length, context_length)
 
 
+def learner(base: Path, config: FinetuneConfig) -> Assistant:
+    """What learns: the base with the markers of a chat, and with adapters if the configuration has them.
+
+    Beside adapters the embedding and the output layer stand still, unless the model never read the markers: then both learn, for
+    the markers' rows are all alike, and no adapter of a block could tell the end of an answer from the beginning of one.
+    """
+    assistant = from_base(base)
+    if config.lora.rank:
+        add_adapters(assistant.model, config.lora, seed=config.seed)
+        for layer in (assistant.model.embedding, assistant.model.head):
+            layer.requires_grad_(assistant.new_markers)
+    return assistant
+
+
 def prepare(base: Thing, examples: Thing, config: FinetuneConfig) -> Task:
-    """The base model with the markers of a chat, and the chats that it can read whole."""
-    assistant = from_base(base.folder())
+    """The base model as it learns, and the chats that it can read whole."""
+    assistant = learner(base.folder(), config)
     model, chats = assistant.model, assistant.chats
     length = longest(config, model.config.context_length)
     training, held_out = (fitting(examples, split, chats, length) for split in ("train", "validation"))

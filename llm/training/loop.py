@@ -13,7 +13,7 @@ from infra.store.errors import SlipwayError
 from infra.store.manifest import Thing, load
 from llm.events import Noted, Observer, Resumed, RolledBack, Skipped, StepDone, Validated, ignore
 from llm.training.apply import apply
-from llm.training.checkpoints import Checkpoints, Reader, State, with_random_state
+from llm.training.checkpoints import Checkpoints, Reader, State, learnt, with_random_state
 from llm.training.gauge import Gauge
 from llm.training.guard import Guard, left_of, trouble, why
 from llm.training.history import History
@@ -84,7 +84,7 @@ class _Training:
             numerics.optimizer, work.model, weight_decay=config.weight_decay, half=numerics.precision != "fp32"
         )
         self.state = {
-            **{f"model.{name}": value for name, value in work.model.state_dict().items()},
+            **learnt(work.model),
             **{f"optimizer.{name}": value for name, value in self.optimizer.state().items()},
         }
         self.reader = Reader(job.stage, numerics.device, config.seed, topology)

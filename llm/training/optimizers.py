@@ -18,6 +18,8 @@ Named = Sequence[tuple[str, nn.Parameter]]
 # Muon's rate suits matrices whose every direction moves equally far. A row of an embedding moves only where its token stands,
 # and wants a higher one (`benchmarks/LOG.md` has the sweep).
 _EMBEDDING_RATE: Final = 6.0
+# Adapters start from nothing and want about ten times the rate of weights (Schulman, 2025: LoRA Without Regret).
+_BESIDE_ADAPTERS: Final = 0.1
 
 
 class Optimizer(Protocol):
@@ -39,14 +41,18 @@ class Optimizer(Protocol):
 def make_optimizer(name: OptimizerName, model: nn.Module, *, weight_decay: float, half: bool = False) -> Optimizer:
     """adamw: every trainable parameter by AdamW. muon: the matrices of the blocks by Muon, all the others by AdamW.
 
-    Beside Muon the embeddings of tokens take 6 times the learning rate. half: whether Muon may work in bf16.
+    Beside Muon the embeddings of tokens take 6 times the learning rate; beside adapters, weights take a tenth of it.
+    half: whether Muon may work in bf16.
     """
     named = [(key, parameter) for key, parameter in model.named_parameters() if parameter.requires_grad]
+    adapted = {key for key, _ in named if key.endswith((".lora_a", ".lora_b"))}
+    rates = {key: _BESIDE_ADAPTERS for key, _ in named if adapted and key not in adapted}
     if name == "adamw":
-        return AdamW(named, weight_decay=weight_decay)
+        return AdamW(named, weight_decay=weight_decay, rates=rates)
     hidden, others = hidden_matrices(named)
     muon = Muon(hidden, weight_decay=weight_decay, fused=_fused(hidden), half=half)
-    rates = {key: _EMBEDDING_RATE for key, _ in others if key.split(".")[-2:] == ["embedding", "weight"]}
+    for key in (key for key, _ in others if key.split(".")[-2:] == ["embedding", "weight"]):
+        rates[key] = _EMBEDDING_RATE * rates.get(key, 1.0)
     return Together(named, muon, AdamW(others, weight_decay=weight_decay, rates=rates))
 
 

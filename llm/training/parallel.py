@@ -33,7 +33,7 @@ from llm.models.causal import CausalModel
 from llm.models.config import CausalConfig
 from llm.models.gpt2 import GPT2
 from llm.models.layers import Rope, rms_norm
-from llm.models.lora import LoraLinear, body
+from llm.models.lora import LoraLinear, adapters, body
 from llm.training.job import LoopConfig
 from llm.training.topology import Topology
 
@@ -214,6 +214,9 @@ def whole(model: nn.Module, topology: Topology) -> nn.Module | None:
             held[name] = full.cpu()
     if not topology.leads:
         return None
+    for name, adapter in adapters(model):
+        down, up, weight = (held.pop(f"{name}.{part}") for part in ("lora_a", "lora_b", "weight"))
+        held[f"{name}.weight"] = weight + adapter.scale * (up @ down)  # merged: the copy has no adapters
     with torch.device("meta"):
         copy = new_model(model.config)
     copy.load_state_dict(held, assign=True)

@@ -9,11 +9,12 @@ import torch
 from llm.models.build import new_model
 from llm.models.config import CausalConfig
 from llm.training.apply import apply
-from llm.training.config import TrainingConfig, fewest
+from llm.training.config import TrainingConfig
 from llm.training.footprint import bytes_of, peak_bytes
 from llm.training.numerics import Numerics
 from llm.training.optimizers import make_optimizer
 from llm.training.step import NextToken, StepResult, train_step
+from llm.training.worker_counts import fewest
 
 
 def measure_rate(model: CausalConfig, training: TrainingConfig, *, steps: int = 5) -> float:

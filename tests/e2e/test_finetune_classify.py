@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -159,6 +160,35 @@ def test_transformers_and_mlflow_load_the_package(finetuned: tuple[Slipway, Fini
     loaded = subprocess.run([sys.executable, "-c", LOAD, "models:/ships/1"], env=env, capture_output=True, text=True, check=False)
     assert loaded.returncode == 0, loaded.stderr
     assert json.loads(loaded.stdout.splitlines()[-1]) == ["ship", "weather"]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_adapters_survive_a_kill_and_are_merged_into_the_package(finetuned: tuple[Slipway, Finished]) -> None:
+    slipway, _ = finetuned
+    lora = [*CLASSIFY, "--set=classify.training.lora.rank=4", "--set=classify.training.checkpoint_every=10", "--json"]
+    before = set(slipway.home.glob("store/runs/finetune-classify-*/checkpoints/*/manifest.json"))
+    process = slipway.start(*lora)
+    deadline = time.monotonic() + 300
+    while set(slipway.home.glob("store/runs/finetune-classify-*/checkpoints/*/manifest.json")) <= before:
+        assert process.poll() is None and time.monotonic() < deadline, process.communicate()
+        time.sleep(0.01)
+    process.kill()
+    process.communicate()
+    resumed = slipway(*lora)
+    assert resumed.code == 0, resumed.err
+    assert resumed.json()["resumed_from"] >= 10
+    assert "adapters of rank 4: " in resumed.err
+    undisturbed = slipway(*lora, "--force", "finetune-classify")
+    assert undisturbed.json()["resumed_from"] is None
+    columns = [pq.read_table(each.json()["metrics_file"])["loss"].to_pylist() for each in (resumed, undisturbed)]
+    assert columns[0] == columns[1]
+    package = slipway.home / "store" / "runs" / resumed.json()["run_id"] / "artifacts" / "package"
+    argv = [sys.executable, "-c", PARITY, str(package)]
+    parity = subprocess.run(argv, env=slipway.env(), capture_output=True, text=True, check=False)
+    assert parity.returncode == 0, parity.stderr
+    assert float(parity.stdout.split()[0]) < 1e-4
+    assert json.loads((package / "lineage.json").read_text())["adapters"] == "rank 4, alpha 16"
 
 
 @pytest.mark.slow

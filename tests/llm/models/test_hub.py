@@ -9,7 +9,8 @@ import torch
 from infra.store.errors import InputError
 from llm.models.hub import load_classifier, load_model, save_classifier, save_model
 from llm.models.hub_config import load_config
-from llm.models.lora import LoraConfig, add_adapters
+from llm.models.lora import add_adapters
+from llm.models.lora_config import LoraConfig
 from llm.serving.sampling import generate
 from tests.llm.models.peers import LABELS, LLAMA3, SPECIMENS, apart, ids, read_by_transformers, theirs_of
 

@@ -15,7 +15,8 @@ from llm.models.config import GPT2Config, LlamaConfig
 from llm.models.gpt2 import GPT2
 from llm.models.hub import save_classifier, save_model
 from llm.models.llama import Llama
-from llm.models.lora import LoraConfig, LoraLinear, adapters, add_adapters, matrices, merge_adapters, merged_copy
+from llm.models.lora import LoraLinear, adapters, add_adapters, matrices, merge_adapters, merged_copy
+from llm.models.lora_config import LoraConfig
 from llm.models.lora_files import CONFIG, WEIGHTS, load_adapters, save_adapters
 
 SHAPE = LlamaConfig(
@@ -144,8 +145,8 @@ def test_what_cannot_be_adapted_is_named() -> None:
         add_adapters(make(), LoraConfig(targets=("attention.query",)))
     with pytest.raises(InputError, match="has adapters already"):
         add_adapters(make(LoraConfig()), LoraConfig())
-    with pytest.raises(InputError, match="rank 0, alpha -1, dropout 1"):
-        LoraConfig(rank=0, alpha=-1, dropout=1.0)
+    with pytest.raises(InputError, match=r"lora\.alpha is -1, it must be more than 0, lora\.dropout is 1.*, lora\.rank is 0"):
+        add_adapters(make(), LoraConfig(rank=0, alpha=-1, dropout=1.0))
 
 
 @pytest.mark.parametrize(("kind", "config"), [*(("causal", config) for config in CONFIGS), ("classifier", CONFIGS[2])])

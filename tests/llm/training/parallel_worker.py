@@ -15,9 +15,12 @@ from infra.store.errors import InputError
 from llm.models.build import new_model
 from llm.models.causal import CausalModel
 from llm.models.config import CausalConfig
+from llm.models.lora import add_adapters
+from llm.models.lora_config import LoraConfig
 from llm.models.presets import PRESETS
 from llm.training import parallel
 from llm.training.apply import apply
+from llm.training.checkpoints import learnt
 from llm.training.config import TrainingConfig
 from llm.training.numerics import Numerics
 from llm.training.optimizers import Optimizer, make_optimizer
@@ -30,6 +33,7 @@ MODELS: dict[str, CausalConfig] = {
     "llama": PRESETS["llama-tiny"],
     "qwen": replace(PRESETS["llama-tiny"], qk_norm=True, family="", tied=False, head_width=32),  # type: ignore[arg-type]
     "gpt2": PRESETS["gpt2-tiny"],
+    "adapters": PRESETS["llama-tiny"],
     "odd": replace(PRESETS["llama-tiny"], width=96, n_heads=6, n_kv_heads=3, hidden=99),  # type: ignore[arg-type]
 }
 
@@ -45,13 +49,15 @@ class Training:
     def __init__(self, topology: Topology, model: str, optimizer: str, training: TrainingConfig) -> None:
         self.topology = parallel.arrange(topology, training, "cpu")
         self.model: CausalModel = new_model(MODELS[model]).train()
+        if model == "adapters":
+            add_adapters(self.model, LoraConfig(rank=4))
+            self.model.embedding.requires_grad_()
         apply(self.model, FP32, training.activation_checkpointing, self.topology)
         self.optimizer: Optimizer = make_optimizer(optimizer, self.model, weight_decay=0.1)  # type: ignore[arg-type]
         self.found: list[list[float]] = []
 
     def state(self) -> dict[str, Tensor]:
-        model = {f"model.{name}": value for name, value in self.model.state_dict().items()}
-        return model | {f"optimizer.{name}": value for name, value in self.optimizer.state().items()}
+        return learnt(self.model) | {f"optimizer.{name}": value for name, value in self.optimizer.state().items()}
 
     def steps(self, rows: Tensor, first: int, last: int) -> None:
         share = rows.shape[1] // self.topology.shares

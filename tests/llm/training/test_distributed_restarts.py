@@ -17,11 +17,12 @@ from infra.cluster import connect
 from infra.store import open_store
 from infra.store.errors import DamagedError
 from llm.events import Event, Noted, StepDone, ignore
-from llm.training.config import FinetuneConfig, TrainingConfig, worker_counts
+from llm.training.config import FinetuneConfig, TrainingConfig
 from llm.training.distributed import train_on_workers
 from llm.training.distributed_restarts import Restarts
 from llm.training.pretrain import PretrainJob, pretrain
 from llm.training.resume import finished
+from llm.training.worker_counts import worker_counts
 
 DEATH = RuntimeError("connection closed by peer")
 
@@ -68,8 +69,9 @@ def test_workers_that_can_never_train_are_said_before(
 def test_a_lost_machine_leaves_fewer_workers_and_a_new_one_is_used_at_the_next_restart(
     make_job: Callable[..., PretrainJob], tmp_path: Path
 ) -> None:
-    alone = pretrain(make_job("alone", steps=400, checkpoint_every=0, validate_every=0), ignore)
-    job, said, steps = make_job("elastic", steps=400, checkpoint_every=50, validate_every=0), list[str](), threading.Event()
+    common = {"steps": 400, "validate_every": 0, "learning_rate": 1e-3}  # a higher one lets what was rounded otherwise grow
+    alone = pretrain(make_job("alone", checkpoint_every=0, **common), ignore)
+    job, said, steps = make_job("elastic", checkpoint_every=50, **common), list[str](), threading.Event()
     store, cluster = open_store(job.store_url), Cluster(True, head_node_args={"num_cpus": 1}, shutdown_at_exit=False)
     other = cluster.add_node(num_cpus=1)
 
@@ -107,5 +109,4 @@ def test_a_lost_machine_leaves_fewer_workers_and_a_new_one_is_used_at_the_next_r
     disturber.join()
     assert [note for note in said if "workers" in note] == [f"on {count} of 1 to 2 workers" for count in (2, 1, 2)]
     losses, expected = ([row["loss"] for row in each.rows] for each in (history, alone))
-    torch.testing.assert_close(losses[:100], expected[:100], rtol=1e-3, atol=1e-3)
-    assert sum(losses) == pytest.approx(sum(expected), rel=1e-2)  # what was rounded otherwise grows over hundreds of steps
+    torch.testing.assert_close(losses, expected, rtol=1e-3, atol=0)

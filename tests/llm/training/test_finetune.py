@@ -1,19 +1,22 @@
 """Finetuning learns, and a run that was stopped anywhere ends as if it never had been."""
 
+import re
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from torch.distributed.checkpoint import FileSystemReader
 
 from infra.store.errors import InputError
 from infra.store.folder import FolderStore
 from infra.store.manifest import load, publish
-from llm.events import CheckpointSaved, Event, Resumed, StepDone, Validated, ignore
-from llm.models.classifier import Classifier
+from llm.events import CheckpointSaved, Event, Noted, Resumed, StepDone, Validated, ignore
 from llm.models.hub import load_model, save_model
+from llm.models.lora_config import LoraConfig
 from llm.training import classify
 from llm.training.checkpoints import restore_model
 from llm.training.config import FinetuneConfig
@@ -42,7 +45,8 @@ def column(history: History, name: str) -> list[float | None]:
 
 
 def trained(store: FolderStore, job: FinetuneJob) -> dict[str, torch.Tensor]:
-    model, last = Classifier(load_model(load(store, job.base).folder()), ("cat", "dog", "house")), newest(store, [job.run])
+    model = classify.learner(load(store, job.base).folder(), ("cat", "dog", "house"), job.training)
+    last = newest(store, [job.run])
     assert last is not None
     restore_model(last, model)
     return model.state_dict()
@@ -80,21 +84,46 @@ def test_the_tokens_of_a_step_are_those_of_its_examples_without_padding(store: F
     assert len(set(task.lengths.tolist())) > 5
 
 
-@pytest.mark.parametrize("stop", [3, 4, 5, 11, 12])
+@pytest.mark.parametrize("training", [{}, {"lora": LoraConfig(rank=4, dropout=0.2)}], ids=["full", "lora"])
+@pytest.mark.parametrize("stop", [3, 4, 5, 12, 13])  # an epoch has 12 steps
 def test_a_run_stopped_at_any_step_ends_as_if_undisturbed_bit_for_bit(
-    store: FolderStore, make_finetune_job: MakeJob, stop: int
+    store: FolderStore, make_finetune_job: MakeJob, stop: int, training: dict[str, Any]
 ) -> None:
-    whole = finetune(make_finetune_job("finetune-whole-1"), ignore)
+    training = {"steps": 14, **training}
+    whole = finetune(make_finetune_job("finetune-whole-1", **training), ignore)
     with pytest.raises(Stopped):
-        finetune(make_finetune_job("finetune-cut-1"), stop_after(stop))
+        finetune(make_finetune_job("finetune-cut-1", **training), stop_after(stop))
     events: list[Event] = []
-    again = make_finetune_job("finetune-cut-2", earlier_runs=("finetune-cut-1",))
+    again = make_finetune_job("finetune-cut-2", earlier_runs=("finetune-cut-1",), **training)
     history = finetune(again, events.append)
     assert [event.step for event in events if isinstance(event, Resumed)] == ([] if stop <= 4 else [(stop - 1) // 4 * 4])
     for name in ("loss", "gradient_norm", "learning_rate", "tokens", "validation_loss", "validation_accuracy"):
         assert column(history, name) == column(whole, name)
-    kept, expected = trained(store, again), trained(store, make_finetune_job("finetune-whole-1"))
+    kept, expected = trained(store, again), trained(store, make_finetune_job("finetune-whole-1", **training))
     assert all(torch.equal(kept[name], expected[name]) for name in expected)
+
+
+def test_with_adapters_the_base_stands_still_and_no_checkpoint_holds_it(store: FolderStore, make_finetune_job: MakeJob) -> None:
+    events: list[Event] = []
+    job = make_finetune_job(steps=120, learning_rate=6e-3, lora=LoraConfig(rank=4))
+    assert finetune(job, events.append).rows[-1]["loss"] < 0.1
+    (said,) = (event.message for event in events if isinstance(event, Noted))
+    assert re.fullmatch(r"adapters of rank 4: [\d,]+ of [\d,]+ parameters learn", said)
+    last = newest(store, [job.run])
+    assert last is not None
+    held = FileSystemReader(last.folder()).read_metadata().state_dict_metadata
+    model = {name.removeprefix("model.") for name in held if name.startswith("model.")}
+    assert {name.rpartition(".")[2] for name in model} == {"lora_a", "lora_b", "weight"}
+    assert {name for name in model if name.endswith("weight")} == {"score.weight"}
+    base, tuned = load_model(load(store, job.base).folder()).state_dict(), trained(store, job)
+    assert all(torch.equal(tuned[f"body.{name}"], weight) for name, weight in base.items() if f"body.{name}" in tuned)
+
+
+def test_adapters_and_tensor_parallelism_are_refused_in_one_phrase() -> None:
+    problems = FinetuneConfig(steps=1, workers=2, tensor_parallel=2, lora=LoraConfig(rank=-1, dropout=1.0)).problems()
+    assert problems == ["training.lora.rank is -1, it must be at least 0", "training.lora.dropout is 1.0, it must be less than 1"]
+    (problem,) = FinetuneConfig(steps=1, workers=2, tensor_parallel=2, lora=LoraConfig(rank=8)).problems()
+    assert problem.startswith("training.lora and training.tensor_parallel do not go together")
 
 
 def test_a_loss_that_is_no_number_names_the_stage(make_finetune_job: MakeJob) -> None:

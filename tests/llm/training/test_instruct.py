@@ -3,12 +3,14 @@
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
 
+from flows.work.package import write_assistant
 from infra.store.errors import InputError
 from infra.store.folder import FolderStore
 from infra.store.manifest import load, publish
@@ -18,12 +20,15 @@ from llm.events import Event, Resumed, Sampled, StepDone, Validated, ignore
 from llm.models.assistant import from_base
 from llm.models.build import new_model
 from llm.models.causal import CausalModel
+from llm.models.lora import merge_adapters
+from llm.models.lora_config import LoraConfig
 from llm.models.presets import preset
+from llm.serving.sampling import generate
 from llm.text.chat import Rendered
 from llm.training.checkpoints import restore_model
 from llm.training.config import FinetuneConfig
 from llm.training.finetune import FinetuneJob, finetune
-from llm.training.instruct import AnswerTokens, as_batch, as_packed_batch, fitting, longest, padding, prepare
+from llm.training.instruct import AnswerTokens, as_batch, as_packed_batch, fitting, learner, longest, padding, prepare
 from llm.training.numerics import Numerics
 from llm.training.optimizers import AdamW
 from llm.training.resume import newest
@@ -31,6 +36,7 @@ from llm.training.step import train_step
 from tests.llm.training.conftest import WORDS, write_base
 
 MakeJob = Callable[..., FinetuneJob]
+LORA = LoraConfig(rank=4, dropout=0.1)
 ROWS = [Rendered((5, 6, 7, 8, 9), (0, 0, 1, 1, 0)), Rendered((4, 3, 2), (0, 0, 1))]
 
 
@@ -189,10 +195,15 @@ def test_bits_per_byte_are_those_of_the_text_and_the_loss_that_of_the_stop_token
     assert bits == pytest.approx(text / np.log(2) / sum(len(chat.answer) for chat in held_out.chats), rel=1e-5)
 
 
-@pytest.mark.parametrize(("stop", "pack"), [(3, False), (5, False), (5, True), (11, False), (12, False)])
+@pytest.mark.parametrize(
+    ("stop", "training"),
+    [(3, {}), (5, {}), (5, {"pack": True}), (11, {}), (12, {}), (5, {"lora": LORA}), (12, {"lora": LORA, "pack": True})],
+)
 def test_a_run_stopped_at_any_step_ends_as_if_undisturbed_bit_for_bit(
-    store: FolderStore, make_instruct_job: MakeJob, stop: int, pack: bool
+    store: FolderStore, make_instruct_job: MakeJob, stop: int, training: dict[str, Any]
 ) -> None:
+    training = {"steps": 13, **training}  # an epoch has 10 steps and a half
+
     class Stopped(BaseException):
         """The process is gone."""
 
@@ -200,21 +211,50 @@ def test_a_run_stopped_at_any_step_ends_as_if_undisturbed_bit_for_bit(
         if isinstance(event, StepDone) and event.step == stop:
             raise Stopped
 
-    whole = finetune(make_instruct_job("finetune-whole-1", pack=pack), ignore)
+    whole = finetune(make_instruct_job("finetune-whole-1", **training), ignore)
     with pytest.raises(Stopped):
-        finetune(make_instruct_job("finetune-cut-1", pack=pack), observe)
+        finetune(make_instruct_job("finetune-cut-1", **training), observe)
     events: list[Event] = []
-    history = finetune(make_instruct_job("finetune-cut-2", earlier_runs=("finetune-cut-1",), pack=pack), events.append)
+    history = finetune(make_instruct_job("finetune-cut-2", earlier_runs=("finetune-cut-1",), **training), events.append)
     assert [event.step for event in events if isinstance(event, Resumed)] == ([] if stop <= 4 else [(stop - 1) // 4 * 4])
     for name in ("loss", "gradient_norm", "learning_rate", "tokens", "validation_loss", "validation_bits_per_byte"):
         assert [row[name] for row in history.rows] == [row[name] for row in whole.rows]
     weights = []
     for run in ("finetune-whole-1", "finetune-cut-2"):
-        assistant, last = from_base(load(store, make_instruct_job().base).folder()), newest(store, [run])
+        job = make_instruct_job(run, **training)
+        assistant, last = learner(load(store, job.base).folder(), job.training), newest(store, [run])
         assert last is not None
         restore_model(last, assistant.model)
         weights.append(assistant.model.state_dict())
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+
+
+def test_with_adapters_an_assistant_learns_to_stop_and_the_blocks_stand_still(
+    store: FolderStore, make_instruct_job: MakeJob
+) -> None:
+    job = make_instruct_job(steps=120, learning_rate=2e-2, lora=LORA)
+    assert finetune(job, ignore).rows[-1]["loss"] < 1.5
+    base, last = load(store, job.base).folder(), newest(store, [job.run])
+    assert last is not None
+    before, assistant = from_base(base).model.state_dict(), learner(base, job.training)
+    restore_model(last, assistant.model)
+    after = assistant.model.state_dict()
+    assert {name for name in before if not torch.equal(before[name], after[name])} == {"embedding.weight", "head.weight"}
+    chats, model = assistant.chats, merge_adapters(assistant.model).eval()
+    prompt = chats.prompt_ids(ask("", "Say the", "").prompt)
+    said = list(generate(model, prompt, max_new_tokens=20, temperature=0, stop=chats.stop, vocabulary=chats.tokenizer.size))
+    assert 0 < len(said) < 20
+
+
+def test_a_base_that_knows_the_markers_keeps_its_embedding_beside_adapters(
+    store: FolderStore, make_instruct_job: MakeJob, tmp_path: Path
+) -> None:
+    job = make_instruct_job(lora=LORA)
+    assistant = from_base(load(store, job.base).folder())
+    write_assistant(tmp_path / "assistant", assistant)
+    again = learner(tmp_path / "assistant", job.training)
+    assert not again.new_markers
+    assert {name.rpartition(".")[2] for name, each in again.model.named_parameters() if each.requires_grad} == {"lora_a", "lora_b"}
 
 
 def test_a_chat_that_is_too_long_is_left_out_whole_and_counted(

@@ -21,15 +21,16 @@ Answer = dict[str, Any]
 Task = dict[str, Any]
 ALL: Final = (("llama", "adamw"), ("llama", "muon"), ("qwen", "muon"), ("gpt2", "adamw"), ("gpt2", "muon"))
 SOME: Final = ALL[1:4:2]
+ADAPTERS: Final = ("adapters", "adamw")
 TWO: Final[list[tuple[Task, Sequence[tuple[str, str]]]]] = [
-    ({"parallel": "ddp"}, ALL),
-    ({"parallel": "fsdp"}, ALL),
+    ({"parallel": "ddp"}, (*ALL, ADAPTERS)),
+    ({"parallel": "fsdp"}, (*ALL, ADAPTERS)),
     ({"tensor_parallel": 2}, ALL),
     ({"parallel": "fsdp", "activation_checkpointing": "selective"}, SOME),
     ({"tensor_parallel": 2, "activation_checkpointing": "full"}, SOME),
 ]
 FOUR: Final[list[tuple[Task, Sequence[tuple[str, str]]]]] = [
-    ({"parallel": "hybrid", "shard_size": 2}, SOME),
+    ({"parallel": "hybrid", "shard_size": 2}, (*SOME, ADAPTERS)),
     ({"parallel": "fsdp", "tensor_parallel": 2}, SOME),
     ({"parallel": "ddp", "tensor_parallel": 2}, SOME),
 ]
