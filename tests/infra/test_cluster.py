@@ -176,7 +176,7 @@ def test_a_cluster_that_is_there_already_is_used_and_outlives_the_run(head: str,
 @pytest.mark.slow
 @pytest.mark.timeout(240)
 def test_what_a_machine_with_a_gpu_is_asked_a_machine_with_a_gpu_answers(head: str) -> None:
-    assert on_a_worker(partial(os.environ.get, "CUDA_VISIBLE_DEVICES"), head) == "0"
+    assert on_a_worker(partial(os.getenv, "CUDA_VISIBLE_DEVICES"), head) == "0"
     assert os.environ.get("CUDA_VISIBLE_DEVICES") != "0"
     with pytest.raises(InputError, match="^training.precision: float8 needs a GPU"):
         on_a_worker(partial(Numerics.decide, "fp8"), head)
