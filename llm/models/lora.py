@@ -48,9 +48,12 @@ class LoraLinear(nn.Linear):
         """One matrix again, in the precision that the weights had; the sum is made in fp32."""
         linear = nn.Linear(self.in_features, self.out_features, bias=False, device="meta")
         linear.weight, linear.bias = self.weight, self.bias
-        total = self.weight.float() + self.scale * (self.lora_b.float() @ self.lora_a.float())  # (out, in)
-        linear.weight.copy_(total)
+        linear.weight.copy_(self.sum_of(self.weight, self.lora_a, self.lora_b))
         return linear.train(self.training)
+
+    def sum_of(self, weight: Tensor, lora_a: Tensor, lora_b: Tensor) -> Tensor:
+        """The weights with an adapter of this one's scale added, in fp32: (out, in)."""
+        return weight.float() + self.scale * (lora_b.float() @ lora_a.float())
 
 
 def add_adapters(model: M, config: LoraConfig, *, seed: int = 0) -> M:

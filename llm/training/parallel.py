@@ -215,8 +215,8 @@ def whole(model: nn.Module, topology: Topology) -> nn.Module | None:
     if not topology.leads:
         return None
     for name, adapter in adapters(model):
-        down, up, weight = (held.pop(f"{name}.{part}") for part in ("lora_a", "lora_b", "weight"))
-        held[f"{name}.weight"] = weight + adapter.scale * (up @ down)  # merged: the copy has no adapters
+        weight, *parts = (held.pop(f"{name}.{part}") for part in ("weight", "lora_a", "lora_b"))
+        held[f"{name}.weight"] = adapter.sum_of(weight, *parts)  # the copy has no adapters
     with torch.device("meta"):
         copy = new_model(model.config)
     copy.load_state_dict(held, assign=True)

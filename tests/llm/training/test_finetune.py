@@ -15,14 +15,18 @@ from infra.store.errors import InputError
 from infra.store.folder import FolderStore
 from infra.store.manifest import load, publish
 from llm.events import CheckpointSaved, Event, Noted, Resumed, StepDone, Validated, ignore
+from llm.models.build import new_model
 from llm.models.hub import load_model, save_model
+from llm.models.lora import add_adapters
 from llm.models.lora_config import LoraConfig
+from llm.models.presets import preset
 from llm.training import classify
 from llm.training.checkpoints import restore_model
-from llm.training.config import FinetuneConfig
+from llm.training.config import FinetuneConfig, OptimizerName
 from llm.training.finetune import FinetuneJob, finetune
 from llm.training.history import History
 from llm.training.loop import DivergedError
+from llm.training.optimizers import AdamW, make_optimizer
 from llm.training.resume import newest
 
 MakeJob = Callable[..., FinetuneJob]
@@ -117,6 +121,18 @@ def test_with_adapters_the_base_stands_still_and_no_checkpoint_holds_it(store: F
     assert {name for name in model if name.endswith("weight")} == {"score.weight"}
     base, tuned = load_model(load(store, job.base).folder()).state_dict(), trained(store, job)
     assert all(torch.equal(tuned[f"body.{name}"], weight) for name, weight in base.items() if f"body.{name}" in tuned)
+
+
+@pytest.mark.parametrize(("name", "embedding"), [("adamw", 0.1), ("muon", 0.6)])
+def test_weights_beside_adapters_take_a_tenth_of_their_rate(name: OptimizerName, embedding: float) -> None:
+    model = new_model(preset("llama-tiny", vocabulary=64, context_length=32))
+    add_adapters(model, LoraConfig(rank=2))
+    model.embedding.requires_grad_()
+    optimizer = make_optimizer(name, model, weight_decay=0.0)
+    adamw = next(part for part in getattr(optimizer, "parts", [optimizer]) if isinstance(part, AdamW))
+    rates = {key: rate for (_, rate), group in adamw.groups.items() for key, _ in group}
+    assert rates.pop("embedding.weight") == pytest.approx(embedding)
+    assert set(rates.values()) == ({1.0} if name == "adamw" else set())
 
 
 def test_adapters_and_tensor_parallelism_are_refused_in_one_phrase() -> None:

@@ -1,5 +1,6 @@
 """Only answers are learnt, whole and with their end; and a run that was stopped anywhere ends as if it never had been."""
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -254,6 +255,12 @@ def test_a_base_that_knows_the_markers_keeps_its_embedding_beside_adapters(
     write_assistant(tmp_path / "assistant", assistant)
     again = learner(tmp_path / "assistant", job.training)
     assert not again.new_markers
+    settings = tmp_path / "assistant" / "tokenizer_config.json"
+    template = json.loads(settings.read_text()).pop("chat_template")
+    settings.write_text(json.dumps({**json.loads(settings.read_text()), "chat_template": None}))
+    assert from_base(tmp_path / "assistant").new_markers
+    (tmp_path / "assistant" / "chat_template.jinja").write_text(template)  # as newer versions of transformers keep it
+    assert not from_base(tmp_path / "assistant").new_markers
     assert {name.rpartition(".")[2] for name, each in again.model.named_parameters() if each.requires_grad} == {"lora_a", "lora_b"}
 
 
